@@ -1,0 +1,104 @@
+"""What nbval leaves out when it runs the notebooks again: figures, dead kernels, and data that are not there."""
+
+import base64
+import io
+import os
+import pathlib
+import sys
+import time
+from queue import Empty
+
+import numpy as np
+from nbval import kernel, plugin
+from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+# one thread for each kernel: several run at once, and the last digits agree with what is stored
+for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+LIMIT = 0.05  # the largest difference between the mean colours of two blocks, from 0 to 1
+GRID = 48  # blocks in a row and in a column
+
+from utils.data import has_real_mnist
+
+REAL = has_real_mnist()  # what is stored was made with the real MNIST
+
+
+def pytest_report_header():
+    if REAL:
+        return "notebooks: MNIST is here, stored outputs and figures are compared"
+    return "notebooks: MNIST is not here; they run with the embedded digits and stored outputs are not compared"
+
+
+def _frames(png):
+    """Size and block means `[GRID, GRID, 3]` of each frame of a PNG in base64."""
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
+    for k in range(getattr(image, "n_frames", 1)):
+        image.seek(k)
+        rgba = image.convert("RGBA")
+        flat = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        yield (
+            rgba.size,
+            np.asarray(flat.resize((GRID, GRID), Image.Resampling.BOX), "float32") / 255,
+        )
+
+
+def figure_distance(one, other):
+    """The largest difference between block means of two PNGs; infinite if sizes or numbers of frames differ."""
+    one, other = list(_frames(one)), list(_frames(other))
+    same_size = len(one) == len(other) and all(abs(a - b) <= 2 for a, b in zip(one[0][0], other[0][0]))
+    if not same_size:
+        return float("inf")
+    return max(float(np.abs(a - b).max()) for (_, a), (_, b) in zip(one, other))
+
+
+_compare_texts = plugin.IPyNbCell.compare_outputs
+
+
+def compare_outputs(cell, new, stored, skip_compare=None):
+    """As nbval's, and figures too; nothing if the data are not those that the stored outputs were made with."""
+    if not REAL:
+        return True
+    same = _compare_texts(cell, new, stored, skip_compare)
+    stored, new = (
+        [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+        for outputs in (stored, new)
+    )
+    if len(stored) != len(new):
+        cell.comparison_traceback.append(f"{len(stored)} stored figures, {len(new)} now")
+        return False
+    for k, (before, now) in enumerate(zip(stored, new)):
+        distance = figure_distance(before, now)
+        if distance > LIMIT:
+            folder = pathlib.Path(str(cell.config.rootpath), "build", "figures")
+            folder.mkdir(parents=True, exist_ok=True)
+            stem = f"{cell.path.stem}-cell{cell.cell_num}-{k}"
+            (folder / f"{stem}-stored.png").write_bytes(base64.b64decode(before))
+            (folder / f"{stem}-now.png").write_bytes(base64.b64decode(now))
+            cell.comparison_traceback.append(
+                f"figure {k} differs from the stored one: {distance:.3f} > {LIMIT} (see build/figures/{stem}-*.png)"
+            )
+            same = False
+    return same
+
+
+plugin.IPyNbCell.compare_outputs = compare_outputs
+
+_await_reply = kernel.RunningKernel.await_reply
+
+
+def await_reply(running, msg_id, timeout=None):
+    """As nbval's, but a kernel that died fails at once, not when the time for the cell is up."""
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        try:
+            return _await_reply(running, msg_id, timeout=1)
+        except Empty:
+            if not running.is_alive():
+                raise RuntimeError("the kernel died while it ran this cell (crash, or out of memory?)") from None
+            if end is not None and time.monotonic() > end:
+                raise
+
+
+kernel.RunningKernel.await_reply = await_reply

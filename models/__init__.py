@@ -1,0 +1,58 @@
+"""Trained networks that all notebooks share: `load_model(name)`."""
+
+import hashlib
+import json
+import pathlib
+
+import utils  # noqa: F401  (first: it starts TensorFlow without its log lines)
+
+# isort: split
+from models.architectures import ARCHITECTURES
+
+WEIGHTS = pathlib.Path(__file__).resolve().parent / "weights"
+
+
+def load_model(name):
+    """Return a trained network of the series, ready to be explained.
+
+    Args:
+        name: one of `mnist_dense`, `mnist_cnn`, `mnist_cnn_max`; `models.architectures` says what each is.
+
+    Returns:
+        A built `keras.Sequential` that maps images `[n, 28, 28, 1]` in [0, 1] to logits `[n, 10]`.
+
+    Raises:
+        ValueError: there is no such network, its weights are missing, or they are not the weights
+            that `NAME.json` describes (their sha256 differs).
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"There is no such network. Received: {name!r}. Expected one of: {', '.join(ARCHITECTURES)}.")
+    path = WEIGHTS / f"{name}.weights.h5"
+    advice = f"Restore it with `git checkout models/weights`, or train it again with `python -m models.train {name}`."
+    if not path.is_file():
+        raise ValueError(f"The weights file {path.name} is missing from models/weights. {advice}")
+    expected, received = model_card(name)["sha256"], sha256(path)
+    if received != expected:
+        raise ValueError(
+            f"{path.name} is not the file that {name}.json describes. Received sha256: {received}. "
+            f"Expected: {expected}. The download or the copy may be damaged. {advice}"
+        )
+    model = ARCHITECTURES[name]()
+    model.load_weights(path)
+    return model
+
+
+def model_card(name):
+    """Return what `NAME.json` says of a network: how it was trained, its accuracies, versions, sha256."""
+    path = WEIGHTS / f"{name}.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{path.name} is missing from models/weights. Restore it with `git checkout models/weights`, "
+            f"or train the network again with `python -m models.train {name}`."
+        )
+    return json.loads(path.read_text())
+
+
+def sha256(path):
+    """Return the sha256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

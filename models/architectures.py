@@ -1,0 +1,64 @@
+"""The networks that the notebooks look into, untrained. Each ends in logits; the softmax is left to the loss."""
+
+import keras
+from keras import layers
+
+
+def mnist_dense():
+    """784-300-100-10, ReLU, no biases: f(t x) = t f(x) for t > 0. `[n, 28, 28, 1]` -> logits `[n, 10]`."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1), name="digit"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(300, "relu", use_bias=False, name="dense1"),
+            layers.Dense(100, "relu", use_bias=False, name="dense2"),
+            layers.Dense(10, use_bias=False, name="logits"),
+        ],
+        name="mnist_dense",
+    )
+
+
+def mnist_cnn():
+    """Three convolutions with average pooling, two dense layers; ReLU, no biases: f(t x) = t f(x) for t > 0.
+
+    `[n, 28, 28, 1]` -> logits `[n, 10]`.
+    """
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1), name="digit"),
+            layers.Conv2D(32, 3, padding="same", activation="relu", use_bias=False, name="conv1"),
+            layers.AveragePooling2D(2, name="pool1"),
+            layers.Conv2D(64, 3, padding="same", activation="relu", use_bias=False, name="conv2"),
+            layers.AveragePooling2D(2, name="pool2"),
+            layers.Conv2D(128, 3, padding="same", activation="relu", use_bias=False, name="conv3"),
+            layers.AveragePooling2D(2, name="pool3"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(256, "relu", use_bias=False, name="dense1"),
+            layers.Dense(10, use_bias=False, name="logits"),
+        ],
+        name="mnist_cnn",
+    )
+
+
+def mnist_cnn_max():
+    """A network as they are usually built: max-pooling, biases, dropout. `[n, 28, 28, 1]` -> logits `[n, 10]`."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1), name="digit"),
+            layers.Conv2D(32, 3, padding="same", activation="relu", name="conv1"),
+            layers.MaxPooling2D(2, name="pool1"),
+            layers.Conv2D(64, 3, padding="same", activation="relu", name="conv2"),
+            layers.MaxPooling2D(2, name="pool2"),
+            layers.Conv2D(128, 3, padding="same", activation="relu", name="conv3"),
+            layers.MaxPooling2D(2, name="pool3"),
+            layers.Flatten(name="flatten"),
+            layers.Dropout(0.4, name="dropout1"),
+            layers.Dense(256, "relu", name="dense1"),
+            layers.Dropout(0.4, name="dropout2"),
+            layers.Dense(10, name="logits"),
+        ],
+        name="mnist_cnn_max",
+    )
+
+
+ARCHITECTURES = {build.__name__: build for build in (mnist_dense, mnist_cnn, mnist_cnn_max)}

@@ -1,0 +1,113 @@
+"""The trained networks: what they promise, how they are loaded, and how they are made."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import models
+from models import train
+from utils import data
+
+PROMISED = {"mnist_dense": 0.975, "mnist_cnn": 0.99, "mnist_cnn_max": 0.992}
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return [np.concatenate(arrays) for arrays in zip(*data.embedded_digits())]
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_accuracies(name, embedded):
+    card, model = models.model_card(name), models.load_model(name)
+    assert card["test_images"] == 10_000 and card["test_accuracy"] >= PROMISED[name]
+    on_embedded = train.accuracy(model, *embedded)
+    assert on_embedded >= 0.93 and abs(on_embedded - card["embedded_digits_accuracy"]) < 2e-3
+    if data.has_real_mnist():
+        _, test = data.load_mnist()
+        assert abs(train.accuracy(model, *test) - card["test_accuracy"]) < 5e-4
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_cards_and_files(name):
+    card = models.model_card(name)
+    assert card["name"] == name and card["epochs"] > 0 and card["parameters"] == models.load_model(name).count_params()
+    assert {"seed", "versions", "trained_on", "sha256"} <= set(card)
+    assert (models.WEIGHTS / f"{name}.weights.h5").stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize("name", ["mnist_dense", "mnist_cnn"])
+def test_networks_without_biases_are_homogeneous(name):
+    model, x = models.load_model(name), np.random.default_rng(0).random((8, 28, 28, 1), "float32")
+    for t in (0.01, 3.0):
+        assert np.allclose(model(t * x), t * model(x).numpy(), rtol=1e-3, atol=1e-4)
+    biased = models.load_model("mnist_cnn_max")
+    assert not np.allclose(biased(3 * x), 3 * biased(x).numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A copy of the weights folder that a test may spoil."""
+    shutil.copytree(models.WEIGHTS, tmp_path / "weights")
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def test_an_unknown_network():
+    with pytest.raises(ValueError, match="Received: 'resnet'. Expected one of: mnist_dense, mnist_cnn"):
+        models.load_model("resnet")
+
+
+def test_weights_whose_sha256_differs(copied):
+    path = copied / "mnist_dense.weights.h5"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match="(?s)mnist_dense.weights.h5 .*Received sha256.*Expected.*git checkout.*models.train"
+    ):
+        models.load_model("mnist_dense")
+
+
+def test_missing_files(copied):
+    (copied / "mnist_dense.weights.h5").unlink()
+    with pytest.raises(ValueError, match="mnist_dense.weights.h5 is missing.*models.train mnist_dense"):
+        models.load_model("mnist_dense")
+    (copied / "mnist_cnn.json").unlink()
+    with pytest.raises(ValueError, match="mnist_cnn.json is missing"):
+        models.load_model("mnist_cnn")
+
+
+def test_training_writes_a_network_that_loads(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    card = train.train("mnist_dense", tmp_path, epochs=1, images=256)
+    assert sorted(os.listdir(tmp_path)) == ["mnist_dense.json", "mnist_dense.weights.h5"]
+    assert json.loads((tmp_path / "mnist_dense.json").read_text()) == card
+    assert models.load_model("mnist_dense").count_params() == 266_200
+    assert 0.1 < card["test_accuracy"] < 1
+
+
+def test_training_needs_all_of_mnist(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load_mnist", data.embedded_digits)
+    with pytest.raises(ValueError, match="Received: 797 training images. Expected: 60,000. Set NN_DATA"):
+        train.train("mnist_dense", tmp_path)
+
+
+def test_training_that_is_interrupted_leaves_what_was_there(copied, monkeypatch):
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    monkeypatch.setattr(models, "sha256", lambda path: 1 / 0)  # the weights are written, their card is not
+    with pytest.raises(ZeroDivisionError):
+        train.train("mnist_dense", copied, epochs=1, images=128)
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_the_command_refuses_an_unknown_name():
+    command = [sys.executable, "-m", "models.train", "resnet"]
+    answer = subprocess.run(command, cwd=models.WEIGHTS.parents[1], capture_output=True, text=True)
+    assert answer.returncode == 2 and "resnet" in answer.stderr and "mnist_cnn_max" in answer.stderr
+    with pytest.raises(ValueError, match="Received: 'resnet'"):
+        train.train("resnet")

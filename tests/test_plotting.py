@@ -1,0 +1,92 @@
+"""Figures are drawn, with the right colours and limits, and refuse what does not fit."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from utils import plotting
+
+IMAGES = np.random.default_rng(0).random((3, 9, 8, 1))
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch):
+    """Figures stay open after `show`, so that they can be looked at, and are closed after the test."""
+    plt.switch_backend("agg")
+    monkeypatch.setattr(plt, "show", lambda: None)
+    yield
+    plt.close("all")
+
+
+def drawn():
+    """All pictures of the last figure, from left to right and from top to bottom."""
+    return [axis.images[0] for axis in plt.gcf().axes if axis.images]
+
+
+def test_signed_maps_have_symmetric_limits_and_positive_ones_begin_at_zero():
+    signed, positive = IMAGES - 0.7, IMAGES + 1
+    plotting.show_attributions(IMAGES, {"signed": signed, "positive": positive})
+    pictures = drawn()[:9]
+    for row in range(3):
+        image, a, b = pictures[3 * row : 3 * row + 3]
+        assert image.get_clim() == (0, 1)
+        limit = np.abs(signed[row]).max()
+        assert np.allclose(a.get_clim(), (-limit, limit)) and a.cmap.name == "signed"
+        assert np.allclose(b.get_clim(), (0, positive[row].max())) and b.cmap.name == "positive"
+        assert np.array_equal(a.get_array(), signed[row, ..., 0])
+
+
+def test_one_scale_for_a_method():
+    maps = IMAGES * np.array([1, 2, 3]).reshape(3, 1, 1, 1)
+    plotting.show_attributions(IMAGES, {"a": maps}, scale="method")
+    assert {picture.get_clim() for picture in drawn()[:6]} == {(0, 1), (0, maps.max())}
+
+
+def test_zero_is_white_in_both_colour_maps():
+    assert np.allclose(plotting.POSITIVE(0.0), 1) and np.allclose(plotting.SIGNED(0.5), 1, atol=0.02)
+
+
+def test_colours_are_evenly_darker_in_grey():
+    grey = [plotting.POSITIVE(v)[:3] @ np.array([0.299, 0.587, 0.114]) for v in np.linspace(0, 1, 33)]
+    assert (np.diff(grey) < 0).all()
+
+
+def test_channels_are_summed_and_colour_images_drawn():
+    colour = np.random.default_rng(1).random((2, 5, 5, 3))
+    plotting.show_attributions(colour, {"a": colour})
+    assert np.allclose(drawn()[1].get_array(), colour[0].sum(-1))
+    plotting.show_images(colour, ["one", "two"])
+
+
+def test_the_other_figures():
+    plotting.show_maps(IMAGES - 0.5, range(3), columns=2, scale="all")
+    plotting.show_images(IMAGES)
+    plotting.plot_curves(
+        [1, 10, 100], {"a": [1, 2, 3], "b": [3, 2, 1]}, "x", "y", log="xy", bands={"a": ([0.5, 1, 2], [2, 3, 4])}
+    )
+    plotting.plot_plane({"f": (lambda x: x.sum(-1), lambda x: np.ones_like(x))}, points=[[0, 1]])
+    plotting.plot_matrix(np.eye(3), list("abc"))
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("images", "maps", "words"),
+    [
+        (IMAGES[..., 0], {}, "Received: shape \\(3, 9, 8\\)"),
+        (
+            IMAGES,
+            {"a": IMAGES[:2]},
+            "'a' do not fit the images. Received: shape \\(2, 9, 8\\). Expected: \\(3, 9, 8\\)",
+        ),
+        (IMAGES, {"a": IMAGES * np.nan}, "'a' hold numbers that are not finite"),
+    ],
+)
+def test_what_does_not_fit_is_refused(images, maps, words):
+    with pytest.raises(ValueError, match=words):
+        plotting.show_attributions(images, maps)
+
+
+def test_a_scale_that_does_not_exist():
+    with pytest.raises(ValueError, match="Received: 'log'"):
+        plotting.show_attributions(IMAGES, {"a": IMAGES}, scale="log")

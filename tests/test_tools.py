@@ -1,0 +1,131 @@
+"""The commands that keep the series in order, and what nbval is made to see."""
+
+import base64
+import io
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import run_notebooks  # noqa: E402
+import set_repository  # noqa: E402
+
+
+def write_notebook(path, *sources):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_executed_notebooks_are_the_same_byte_for_byte(tmp_path):
+    path = write_notebook(tmp_path / "a.ipynb", "print('one')\nprint('two')", "1 + 1")
+    run_notebooks.execute(path)
+    first = path.read_bytes()
+    run_notebooks.execute(path)
+    assert path.read_bytes() == first and b'"execution_count": 2' in first
+    assert [file.name for file in tmp_path.iterdir()] == ["a.ipynb"]
+
+
+def test_a_notebook_that_raises_is_left_as_it_was(tmp_path):
+    path = write_notebook(tmp_path / "a.ipynb", "1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        run_notebooks.execute(path)
+    assert path.read_bytes() == before
+
+
+def png(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def test_figures_are_compared(pytestconfig):
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+    figure = np.full((200, 300, 3), 255, "uint8")
+    figure[50:100, 50:100] = 30
+    a_little_noise = figure - np.random.default_rng(0).integers(0, 3, figure.shape, "uint8")
+    moved = np.roll(figure, 60, 1)
+    assert conftest.figure_distance(png(figure), png(a_little_noise)) < conftest.LIMIT
+    assert conftest.figure_distance(png(figure), png(moved)) > conftest.LIMIT
+    assert conftest.figure_distance(png(figure), png(figure[:-5])) == float("inf")
+
+
+def run_nbval(folder, *sources):
+    """pytest's output on a notebook, with this project's conftest and data that count as real."""
+    path = write_notebook(folder / "a.ipynb", *sources[:1])
+    run_notebooks.execute(path)
+    notebook = nbformat.read(path, as_version=4)
+    if len(sources) > 1:
+        notebook.cells[0].source = sources[1]
+        nbformat.write(notebook, path)
+    shutil.copy(ROOT / "conftest.py", folder)
+    shutil.copytree(ROOT / "utils", folder / "utils")
+    (folder / "mnist.npz").touch()
+    command = [sys.executable, "-m", "pytest", "a.ipynb", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    environment = {**run_notebooks.os.environ, "NN_DATA": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+FIGURE = "import matplotlib.pyplot as plt\nplt.bar([1, 2, 3], [1, 2, {}])\nplt.show()"
+
+
+@pytest.mark.parametrize(
+    ("stored", "now", "word"),
+    [
+        ("print(1)", "print(1)", "1 passed"),
+        ("print(1)", "print(2)", "1 failed"),
+        (FIGURE.format(3), FIGURE.format(3), "1 passed"),
+        (FIGURE.format(3), FIGURE.format(6), "figure 0 differs from the stored one"),
+    ],
+    ids=["same text", "other text", "same figure", "other figure"],
+)
+def test_stored_outputs_are_compared(tmp_path, stored, now, word):
+    answer = run_nbval(tmp_path, stored, now)
+    assert word in answer.stdout, answer.stdout
+
+
+def test_a_dead_kernel_fails_at_once(tmp_path):
+    start = time.monotonic()
+    answer = run_nbval(tmp_path, "pass", "import os\nos._exit(1)")
+    assert "the kernel died" in answer.stdout and time.monotonic() - start < 60, answer.stdout
+
+
+def test_the_repository_address_is_the_same_everywhere():
+    address = set_repository.repository()
+    found = 0
+    for path in set_repository.files():
+        links = r"(?:github\.com|/github|githubusercontent\.com)/([\w.-]+/[\w-]+)"
+        named = set(re.findall(links, path.read_text())) - {"jupyter/design"}
+        assert named <= {address}, f"{path.name}: {named}"
+        found += bool(named)
+    assert found >= 2 + len(list(ROOT.glob("notebooks/*.ipynb")))
+
+
+def test_the_repository_address_is_set_everywhere(tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    for name in ("pyproject.toml", "README.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, tmp_path)
+    old = set_repository.repository()
+    set_repository.set_repository("somebody/another-name", tmp_path)
+    assert set_repository.repository(tmp_path) == "somebody/another-name"
+    assert not any(old in path.read_text() for path in set_repository.files(tmp_path))
+    set_repository.set_repository(old, tmp_path)
+    for path in set_repository.files(tmp_path):
+        assert path.read_bytes() == (ROOT / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_an_address_that_is_none_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="OWNER/NAME. Received: 'https://example.org'"):
+        set_repository.set_repository("https://example.org", tmp_path)

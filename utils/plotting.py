@@ -1,0 +1,290 @@
+"""Every figure of the series: images beside their maps, curves with their spread, functions of two inputs.
+
+All figures share `STYLE`. Images of one channel are drawn as ink (1) on paper (0). A signed map is drawn
+in `SIGNED`, with symmetric limits; a map without negative values in `POSITIVE`; both are white at zero.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+IMAGE = "gray_r"
+_BLUE_TO_RED = plt.get_cmap("RdBu_r")(np.linspace(0, 1, 13))
+_BLUE_TO_RED[6] = 1, 1, 1, 1  # white, where ColorBrewer's has a light grey
+SIGNED = LinearSegmentedColormap.from_list("signed", _BLUE_TO_RED)
+# matplotlib's magma from its dark end, made to begin at white: evenly darker, in colour and in grey
+POSITIVE = LinearSegmentedColormap.from_list(
+    "positive", ["white", *plt.get_cmap("magma_r")(np.linspace(0.12, 0.95, 12))]
+)
+# Okabe and Ito's colours, told apart by colour-blind readers, and line styles for those who read in grey
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+STYLE = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "lines.linewidth": 1.8,
+    "axes.grid": False,
+}
+
+
+def show_attributions(images, maps, titles=None, scale="map", across=None, signed=None):
+    """Draw images beside what the methods say of them.
+
+    Args:
+        images: `[n, height, width, channels]` in [0, 1].
+        maps: a dictionary, name of the method -> maps `[n, height, width, channels]` (or without
+            channels). The channels of a map are summed.
+        titles: a word for each image (the class it is explained for, say), or None.
+        scale: "map": each map is scaled by its own largest absolute value; "method": all maps of a
+            method by the largest among them. Say in the caption which.
+        signed: True draws all maps in the signed colours; None only those with negative values.
+        across: what runs from left to right, "images" or "methods"; None: whichever is more.
+    """
+    images = _checked_images(images)
+    maps = {name: _flat(name, values, images) for name, values in maps.items()}
+    if scale not in ("map", "method"):
+        raise ValueError(f"scale must be 'map' or 'method'. Received: {scale!r}.")
+    across = across or ("images" if len(images) > len(maps) + 1 else "methods")
+    titles = [""] * len(images) if titles is None else [str(title) for title in titles]
+    cells = [("input", images)] + list(maps.items())
+    shape = (len(cells), len(images)) if across == "images" else (len(images), len(cells))
+    is_signed = {name: bool(signed or (values < 0).any()) for name, values in maps.items()}
+
+    with plt.rc_context(STYLE):
+        figure, axes = _grid(*shape, images.shape[1:3], len(set(is_signed.values())))
+        for j, (name, values) in enumerate(cells):
+            for i, value in enumerate(values):
+                axis = axes[(j, i) if across == "images" else (i, j)]
+                if j == 0:
+                    _draw_image(axis, value)
+                else:
+                    limit = np.abs(value if scale == "map" else values).max() or 1
+                    low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
+                    axis.imshow(value, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+        heads, sides = [name for name, _ in cells], titles
+        if across == "images":
+            heads, sides = sides, heads
+        for axis, head in zip(axes[0], heads):
+            axis.set_title(_wrapped(head))
+        for axis, side in zip(axes[:, 0], sides):
+            axis.set_ylabel(_wrapped(side), rotation=0, ha="right", va="center")
+        _colour_bars(figure, axes, set(is_signed.values()))
+        plt.show()
+
+
+def show_images(images, titles=None, columns=10):
+    """Draw images `[n, height, width, channels]` in [0, 1] in a grid, a title over each."""
+    images = _checked_images(images)
+    columns = min(columns, len(images))
+    with plt.rc_context(STYLE):
+        figure, axes = _grid(-(-len(images) // columns), columns, images.shape[1:3], 0)
+        for k, axis in enumerate(axes.flat):
+            axis.axis("off" if k >= len(images) else "on")
+            if k < len(images):
+                _draw_image(axis, images[k])
+                axis.set_title("" if titles is None else _wrapped(titles[k]))
+        plt.show()
+
+
+def show_maps(maps, titles=None, columns=10, scale="map"):
+    """Draw signed or positive maps `[n, height, width, (channels)]` in a grid, a title over each.
+
+    `scale` is "map" (each by its own largest absolute value) or "all" (one scale).
+    """
+    maps = np.asarray(maps)
+    maps = maps.sum(-1) if maps.ndim == 4 else maps
+    if maps.ndim != 3 or scale not in ("map", "all"):
+        raise ValueError(
+            f"Expected maps [n, height, width, (channels)] and scale 'map' or 'all'. Received: shape {maps.shape} "
+            f"and {scale!r}."
+        )
+    columns, signed = min(columns, len(maps)), bool((maps < 0).any())
+    with plt.rc_context(STYLE):
+        figure, axes = _grid(-(-len(maps) // columns), columns, maps.shape[1:], 1)
+        for k, axis in enumerate(axes.flat):
+            axis.axis("off" if k >= len(maps) else "on")
+            if k < len(maps):
+                limit = np.abs(maps[k] if scale == "map" else maps).max() or 1
+                low, colours = (-limit, SIGNED) if signed else (0, POSITIVE)
+                axis.imshow(maps[k], cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+                axis.set_title("" if titles is None else _wrapped(titles[k]))
+        _colour_bars(figure, axes, {signed})
+        plt.show()
+
+
+def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6.4, 3.6)):
+    """Draw curves over `x`, each in its own colour and line style, with a legend.
+
+    Args:
+        x: `[k]`.
+        curves: a dictionary, name -> values `[k]`.
+        log: "", "x", "y" or "xy": the axes that are logarithmic.
+        bands: a dictionary, name -> (lower `[k]`, upper `[k]`), the spread around a curve.
+    """
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=size, layout="constrained")
+        for k, (name, values) in enumerate(curves.items()):
+            colour, line = COLOURS[k % len(COLOURS)], LINES[k % len(LINES)]
+            axis.plot(x, values, color=colour, linestyle=line, label=name, marker="o", markersize=3.5)
+            if bands and name in bands:
+                axis.fill_between(x, *bands[name], color=colour, alpha=0.15, linewidth=0)
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        for letter, scale in (("x", axis.xaxis), ("y", axis.yaxis)):
+            if letter in log:
+                getattr(axis, f"set_{letter}scale")("log")
+                scale.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+                scale.set_major_formatter(lambda value, _: f"{value:,g}")
+                scale.set_minor_formatter(NullFormatter())
+        if len(curves) > 1:
+            axis.legend()
+        plt.show()
+
+
+def plot_plane(panels, span=2.0, points=None):
+    """Draw functions of two inputs as filled contours, with arrows over them.
+
+    Args:
+        panels: a dictionary, title -> (function, field). `function` takes `[k, 2]` and returns `[k]`;
+            `field` takes `[k, 2]` and returns the arrows `[k, 2]`, or is None.
+        span: both inputs run from -span to span.
+        points: `[p, 2]`, marked in every panel and numbered from 1, or None.
+    """
+    fine, coarse = (np.stack(np.meshgrid(*[np.linspace(-span, span, k)] * 2), -1) for k in (121, 9))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(3.9 * len(panels), 3.5), layout="constrained", squeeze=False
+        )
+        for axis, (title, (function, field)) in zip(axes[0], panels.items()):
+            values = np.asarray(function(fine.reshape(-1, 2))).reshape(121, 121)
+            limit, signed = np.abs(values).max(), values.min() < -1e-9
+            # half of the colours are enough, and leave the arrows to be seen
+            colours = plt.get_cmap(SIGNED)(np.linspace(0.2, 0.8, 256)) if signed else POSITIVE(np.linspace(0, 0.5, 256))
+            levels = np.linspace(-limit if signed else 0, limit, 21 if signed else 11)
+            colours = LinearSegmentedColormap.from_list("pale", colours)
+            drawn = axis.contourf(*np.moveaxis(fine, -1, 0), values, levels=levels, cmap=colours)
+            axis.contour(*np.moveaxis(fine, -1, 0), values, levels=levels, colors="white", linewidths=0.6)
+            bar = figure.colorbar(drawn, ax=axis, shrink=0.8, ticks=MaxNLocator(5))
+            bar.outline.set_visible(False)
+            if field is not None:
+                arrows = np.asarray(field(coarse.reshape(-1, 2)))
+                longest = np.sqrt(np.square(arrows).sum(-1)).max() or 1
+                axis.quiver(
+                    *coarse.reshape(-1, 2).T,
+                    *arrows.T,
+                    color="black",
+                    width=0.007,
+                    angles="xy",
+                    scale_units="xy",
+                    scale=longest / (0.42 * span),
+                )
+            for k, point in enumerate([] if points is None else points):
+                axis.plot(*point, "o", color=COLOURS[0], markersize=8, markeredgecolor="white")
+                axis.annotate(
+                    str(k + 1),
+                    point,
+                    textcoords="offset points",
+                    xytext=(7, 7),
+                    weight="bold",
+                    color=COLOURS[0],
+                    bbox={"boxstyle": "circle,pad=0.15", "color": "white", "alpha": 0.85},
+                )
+            axis.set(
+                title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal", xlim=(-span, span), ylim=(-span, span)
+            )
+        plt.show()
+
+
+def plot_matrix(values, labels, title="", decimals=2):
+    """Draw a square matrix `[k, k]` of numbers from -1 to 1 (correlations), each number in its cell."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(1.6 + 0.75 * len(labels), 1.2 + 0.62 * len(labels)), layout="constrained")
+        drawn = axis.imshow(values, cmap=SIGNED, vmin=-1, vmax=1)
+        axis.set_xticks(range(len(labels)), [_wrapped(label) for label in labels])
+        axis.set_yticks(range(len(labels)), labels)
+        for (i, j), value in np.ndenumerate(values):
+            colour = "white" if abs(value) > 0.65 else "black"
+            axis.text(j, i, f"{value:.{decimals}f}", ha="center", va="center", color=colour)
+        axis.set_title(title)
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+        figure.colorbar(drawn, ax=axis, shrink=0.8)
+        plt.show()
+
+
+def _grid(rows, columns, image_shape, bars):
+    """A figure of `rows` x `columns` frames of the images' proportions, with room for colour bars."""
+    width = min(1.35, 9.5 / columns)
+    height = width * image_shape[0] / image_shape[1]
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(columns * width + 0.9 + 0.5 * bars, rows * height + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set(visible=True, color="#bbbbbb", linewidth=0.6)
+    return figure, axes
+
+
+def _draw_image(axis, image):
+    if image.shape[-1] == 1:
+        axis.imshow(image[..., 0], cmap=IMAGE, vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axis.imshow(np.clip(image, 0, 1), interpolation="nearest")
+
+
+def _colour_bars(figure, axes, kinds):
+    """One colour bar for signed maps and one for positive ones, as they occur."""
+    for signed in sorted(kinds):
+        norm = Normalize(-1 if signed else 0, 1)
+        bar = figure.colorbar(
+            ScalarMappable(norm, SIGNED if signed else POSITIVE), ax=axes, aspect=25, shrink=0.9, pad=0.01
+        )
+        ticks = [-1, 0, 1] if signed else [0, 1]
+        bar.set_ticks(ticks, labels=[{-1: "\N{MINUS SIGN}max", 0: "0", 1: "max"}[tick] for tick in ticks])
+        bar.outline.set_visible(False)
+
+
+def _checked_images(images):
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+        raise ValueError(
+            f"Expected images [n, height, width, channels] with 1 or 3 channels. Received: shape {images.shape}."
+        )
+    return images
+
+
+def _flat(name, values, images):
+    values = np.asarray(values)
+    values = values.sum(-1) if values.ndim == 4 else values
+    if values.shape != images.shape[:3]:
+        raise ValueError(
+            f"The maps of {name!r} do not fit the images. Received: shape {values.shape}. "
+            f"Expected: {images.shape[:3]}, with or without channels."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"The maps of {name!r} hold numbers that are not finite.")
+    return values
+
+
+def _wrapped(text):
+    """Two lines for a title of two or more words that would run into its neighbour's."""
+    text = str(text).replace("_", " ")
+    if len(text) <= 11 or " " not in text:
+        return text
+    words = text.split(" ")
+    best = min(range(1, len(words)), key=lambda k: max(len(" ".join(words[:k])), len(" ".join(words[k:]))))
+    return " ".join(words[:best]) + "\n" + " ".join(words[best:])
