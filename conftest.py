@@ -61,6 +61,8 @@ def compare_outputs(cell, new, stored, skip_compare=None):
     if not REAL:
         return True
     same = _compare_texts(cell, new, stored, skip_compare)
+    if "figure-varies" in cell.cell.metadata.get("tags", []):  # a figure of round-off, which asserts check instead
+        return same
     stored, new = (
         [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
         for outputs in (stored, new)

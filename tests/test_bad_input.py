@@ -200,3 +200,55 @@ def test_other_arguments_of_smoothgrad():
 def test_alpha():
     with refused("alpha must be a finite number"):
         attributions.interior_gradients(MODEL, X, 0, alpha=np.nan)
+
+
+def test_models_that_compute_something_else_than_their_graph():
+    model = small_cnn(dtype="float32")
+    model.call = lambda x, training=None, mask=None: x
+    with refused("subclassed"):
+        gradient(model, X, 0)
+
+    class OwnDunderCall(keras.Sequential):
+        def __call__(self, x, training=None):
+            return 2 * super().__call__(x)
+
+    with refused("subclassed (OwnDunderCall)"):
+        gradient(OwnDunderCall([keras.Input((8, 7, 2)), keras.layers.Flatten(), keras.layers.Dense(2)]), X, 0)
+
+
+def test_scores_and_gradients_that_are_not_finite():
+    model = small_cnn(dtype="float32")
+    model.layers[-1].bias.assign([np.nan] * 4)
+    with refused("The scores of", "not finite"):
+        gradient(model, X)
+    x = keras.Input((3,))
+    with refused("The gradients of", "not finite", "a root at 0"):
+        integrated_gradients(keras.Model(x, keras.ops.sqrt(x)), np.ones((1, 3), "float32"), 0, rule="left")
+
+
+def test_models_that_mix_the_images_of_a_batch():
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.layers.Dense(2)(x - keras.ops.mean(x, axis=0, keepdims=True)))
+    with refused("mixes the images of a batch"):
+        gradient(model, np.random.default_rng(0).random((4, 3), "float32"), 0)
+
+
+def test_a_number_of_classes_that_is_not_known():
+    x = keras.Input((None, None, 3))
+    with refused("number of classes", "GlobalAveragePooling2D"):
+        gradient(keras.Model(x, keras.layers.Flatten()(keras.layers.Conv2D(1, 1)(x))), np.ones((1, 4, 4, 3), "float32"))
+
+
+def test_masked_arrays():
+    with refused("masked array"):
+        gradient(MODEL, np.ma.array(X, mask=X > 0.5))
+
+
+@pytest.mark.parametrize("alpha", [[], "a", 1j])
+def test_odd_alphas(alpha):
+    with refused("alpha must be a finite number"):
+        attributions.interior_gradients(MODEL, X, 0, alpha=alpha)
+
+
+def test_whole_numbers_as_baselines_are_numbers():
+    assert np.array_equal(integrated_gradients(MODEL, X, 0, 1), integrated_gradients(MODEL, X, 0, 1.0))

@@ -125,3 +125,66 @@ def test_a_model_and_its_logits_can_be_forgotten():
     del model, logits
     gc.collect()
     assert not any(reference() for reference in references)
+
+
+class Gate(layers.Layer):
+    """Has an activation, but does not end with it."""
+
+    def __init__(self):
+        super().__init__()
+        self.activation, self.dense = keras.activations.sigmoid, layers.Dense(3)
+
+    def call(self, x):
+        return x * self.activation(self.dense(x))
+
+
+class Cooled(layers.Dense):
+    def call(self, x):
+        return self.activation((keras.ops.matmul(x, self.kernel) + self.bias) / 4) * 7
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda x: Gate()(layers.Dense(3)(x)),
+        lambda x: Cooled(3, activation="softmax")(x),
+        lambda x: layers.SimpleRNN(3, activation="softmax")(layers.Reshape((2, 4))(x)),
+    ],
+    ids=["gate", "own call", "recurrent"],
+)
+def test_an_activation_in_the_middle_of_a_layer_is_no_head(head):
+    model = model_with(head)
+    assert logits_of(model, verbose=False) is model
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [layers.Rescaling(100.0), lambda x: x[:, :2], keras.ops.log, lambda x: keras.ops.cast(x, "float64")],
+    ids=["rescaled", "sliced", "logarithm", "cast"],
+)
+def test_probabilities_that_are_changed_afterwards_are_refused(behind):
+    model = model_with(lambda x: behind(layers.Dense(3, activation="softmax")(x)))
+    with pytest.raises(ValueError, match="neither probabilities nor logits.*explain='output'"):
+        gradient(model, X, 0)
+    assert gradient(model, X, 0, explain="output").shape == X.shape
+
+
+def test_a_softmax_over_another_axis_is_no_head():
+    model = model_with(lambda x: layers.Softmax(axis=0)(layers.Dense(3)(x)))
+    assert logits_of(model, verbose=False) is model
+
+
+def test_one_output_of_an_inner_model_with_two():
+    x = keras.Input((5,))
+    inner = keras.Model(x, [layers.Dense(2)(x), layers.Dense(3, activation="softmax")(x)])
+    model = keras.Model(x, inner(x)[1])
+    logits = logits_of(model, verbose=False)
+    assert np.allclose(tf.nn.softmax(logits(X)), model(X), atol=1e-6)
+
+
+def test_layers_keep_no_record_of_their_logits():
+    model = model_with(SOFTMAX_HEADS["before a reshape"])
+    records = [len(layer._outbound_nodes) for layer in model.layers]
+    for _ in range(5):
+        logits_of(model, verbose=False)
+    assert [len(layer._outbound_nodes) for layer in model.layers] == records

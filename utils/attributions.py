@@ -21,6 +21,7 @@ import numpy as np
 import scipy.special
 
 from utils.network import network_of, whole_number
+from utils.relevance import deconvolution, deep_taylor, deeplift, guided_backprop, lrp
 
 
 def gradient(model, x, target=None, *, explain="logit", batch_size=None):
@@ -92,8 +93,8 @@ def interior_gradients(model, x, target=None, baseline=None, alpha=0.5, *, expla
     """
     network, x, target = _checked(model, x, target, explain, batch_size)
     baseline = network.baselines(baseline, x)
-    alphas = np.asarray(alpha, "float64")
-    if alphas.ndim > 1 or not np.isfinite(alphas).all():
+    alphas = np.asarray(alpha)
+    if alphas.ndim > 1 or alphas.dtype.kind not in "iuf" or not alphas.size or not np.isfinite(alphas).all():
         raise ValueError(f"alpha must be a finite number or a list of them. Received: {alpha!r}.")
     maps = [network.gradient(baseline + a.astype(x.dtype) * (x - baseline), target, batch_size) for a in alphas.ravel()]
     return np.stack(maps) if alphas.ndim else maps[0]
@@ -219,12 +220,12 @@ def smoothgrad(
     spread = 0.15 * np.ptp(x, axes, keepdims=True) if sigma is None else np.full([len(x)] + [1] * len(axes), sigma)
     spread = spread.astype(x.dtype)[:, None]
 
-    size = network.batch_size(batch_size, x)
+    size, drawn = network.batch_size(batch_size, x), np.promote_types(x.dtype, "float32")
     total, squares = np.zeros((2, *x.shape))  # in float64: their difference is small
     for images, draws in _chunks(len(x), samples, size):
         if draws.start == 0:
             generator = np.random.default_rng(seed)
-        noise = generator.standard_normal((draws.stop - draws.start, *x.shape[1:]), x.dtype)
+        noise = generator.standard_normal((draws.stop - draws.start, *x.shape[1:]), drawn).astype(x.dtype)
         noisy = x[images, None] + spread[images] * noise
         flat = noisy.reshape(-1, *x.shape[1:])
         others = {
@@ -295,5 +296,10 @@ METHODS = {
         interior_gradients,
         integrated_gradients,
         smoothgrad,
+        deconvolution,
+        guided_backprop,
+        lrp,
+        deep_taylor,
+        deeplift,
     )
 }

@@ -7,7 +7,6 @@ import pathlib
 import socket
 import threading
 import urllib.request
-import zipfile
 
 import numpy as np
 
@@ -45,7 +44,7 @@ def load_mnist():
 def has_real_mnist():
     """Whether `load_mnist` has the real MNIST at hand, without asking the network."""
     folder = os.environ.get("NN_DATA")
-    return bool(folder and (pathlib.Path(folder) / "mnist.npz").is_file()) or _keras_cache().is_file()
+    return bool(folder and (pathlib.Path(folder).expanduser() / "mnist.npz").is_file()) or _keras_cache().is_file()
 
 
 def _from_folder():
@@ -53,7 +52,7 @@ def _from_folder():
     folder = os.environ.get("NN_DATA")
     if not folder:
         return None
-    path = pathlib.Path(folder) / "mnist.npz"
+    path = pathlib.Path(folder).expanduser() / "mnist.npz"
     if path.is_file():
         return _read(path)
     state = "does not hold mnist.npz" if path.parent.is_dir() else "does not exist"
@@ -112,7 +111,7 @@ def _read(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in ("x_train", "y_train", "x_test", "y_test")}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive raises errors of many types
         raise ValueError(
             f"{path} cannot be read: {error}. Expected: an .npz file with the arrays x_train, "
             f"y_train, x_test and y_test. {advice}"
@@ -120,7 +119,13 @@ def _read(path):
     for split in ("train", "test"):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
         labels_fit = y.shape == x.shape[:1] and y.dtype.kind in "iu"
-        if x.dtype != np.uint8 or x.shape[1:] != (28, 28) or not len(x) or not labels_fit or y.max() > 9:
+        if (
+            x.dtype != np.uint8
+            or x.shape[1:] != (28, 28)
+            or not len(x)
+            or not labels_fit
+            or not 0 <= y.min() <= y.max() <= 9
+        ):
             raise ValueError(
                 f"{path} does not hold MNIST. Received: x_{split} {x.dtype} {x.shape}, y_{split} "
                 f"{y.dtype} {y.shape}. Expected: uint8 images (n, 28, 28) and as many whole labels "

@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import weakref
 
 import keras
 import numpy as np
@@ -10,12 +9,12 @@ import tensorflow as tf
 
 from utils.surgery import check_model, logits_of
 
-# model -> {explain: Network}; an entry goes when its model does, so a Network never refers to the model itself
-_NETWORKS = weakref.WeakKeyDictionary()
-
 
 def network_of(model, explain="logit"):
-    """Return the `Network` of `model`, compiled at its first use and kept for as long as the model lives.
+    """Return the `Network` of `model`, compiled at its first use and kept with the model for as long as that lives.
+
+    It is made anew when a layer was exchanged or has got other attributes since (an activation, a slope, LoRA,
+    the statistics of a `Normalization`). New values of the weights need nothing.
 
     Args:
         model: a built functional or Sequential Keras model.
@@ -25,53 +24,77 @@ def network_of(model, explain="logit"):
         ValueError: `model` or `explain` is not one of these.
     """
     check_model(model)
-    if explain not in ("logit", "output"):
+    if not isinstance(explain, str) or explain not in ("logit", "output"):
         raise ValueError(f"explain names the score to explain. Received: {explain!r}. Expected: 'logit' or 'output'.")
-    kept = _NETWORKS.setdefault(model, {})
-    activations = _activations(model)
-    if explain not in kept or kept[explain].activations != activations:
-        kept[explain] = Network(model, explain, activations)
-    return kept[explain]
+    # in its dictionary, so that Keras neither tracks nor saves it, and both are forgotten together
+    kept = vars(model).setdefault("_networks", _Kept())
+    state = _state(model)
+    if explain not in kept.networks or not _same(kept.networks[explain].state, state):
+        kept.networks[explain] = Network(model, explain, state)
+    return kept.networks[explain]
 
 
-def _activations(model):
-    """The activations of all layers: whoever exchanges one (a common trick) gets a newly compiled network."""
-    inner = (
-        _activations(layer) if isinstance(layer, keras.Model) else getattr(layer, "activation", None)
-        for layer in model.layers
-    )
-    return tuple(inner)
+class _Kept:
+    """The networks of a model; no dictionary, for Keras would look into one when it saves the model."""
+
+    def __init__(self):
+        self.networks = {}
+
+
+def _state(model):
+    """All layers and what hangs on them, as a flat list of objects; a changed one is another object."""
+    objects = []
+    for layer in model._flatten_layers(include_self=False):
+        objects.append(layer)
+        if not isinstance(layer, keras.Model):  # its layers are in the list themselves
+            objects += [value for name, value in vars(layer).items() if not name.startswith(_BOOKKEEPING)]
+    return objects
+
+
+# what changes when a model is called, compiled, trained, frozen or saved, and not in what it computes
+_BOOKKEEPING = ("_trainable", "_inbound", "_outbound", "_loss", "_metric", "_called", "_path", "_parent", "built")
+
+
+def _same(one, other):
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other))
 
 
 class Network:
     """The scores of a model and their input gradients, in chunks, for input that has been checked."""
 
-    def __init__(self, model, explain, activations):
+    def __init__(self, model, explain, state):
         logits = logits_of(model, verbose=False) if explain == "logit" else model
-        self._model = keras.Model(logits.inputs[0], logits.outputs[0])  # the same layers, not the same object
-        self._checks_for_probabilities = explain == "logit" and logits is model
-        self.activations = activations
+        self.model = keras.Model(logits.inputs[0], logits.outputs[0])  # the same layers, not the same object
+        self._unchecked, self._no_head_found = True, explain == "logit" and logits is model
+        self.state = state
+        self.compiled = {}  # what `relevance` compiles for this network
         self.name = model.name
-        self.shape = tuple(self._model.inputs[0].shape[1:])
-        self.dtype = np.dtype(keras.backend.standardize_dtype(self._model.inputs[0].dtype))
+        self.shape = tuple(self.model.inputs[0].shape[1:])
+        self.dtype = np.dtype(keras.backend.standardize_dtype(self.model.inputs[0].dtype))
         if self.dtype.kind != "f":
             raise ValueError(
-                f"The input of {self.name!r} is {self.dtype}: there is no gradient with respect to whole numbers. "
-                "Expected: a model with a floating-point input, for example the part behind its first layer."
+                f"The input of {self.name!r} is {self.dtype}. Expected: float16, float32 or float64, for there is no "
+                "gradient with respect to whole numbers, and NumPy has no bfloat16. Explain the part of the model "
+                "behind its first layer, or give it another input type."
             )
-        if len(self._model.outputs[0].shape) != 2:
+        if len(self.model.outputs[0].shape) != 2:
             raise ValueError(
                 f"Expected a model with one score per class, [n, classes]. Received: {self.name!r} with output "
-                f"{self._model.outputs[0].shape}. Reduce it to the score you mean, for example with "
+                f"{self.model.outputs[0].shape}. Reduce it to the score you mean, for example with "
                 "GlobalAveragePooling2D, as a new keras.Model."
             )
-        self.classes = self._model.outputs[0].shape[1]
+        self.classes = self.model.outputs[0].shape[1]
+        if self.classes is None:
+            raise ValueError(
+                f"The number of classes of {self.name!r} is not known, for it depends on the size of the image. "
+                "Expected: [n, classes], for example after GlobalAveragePooling2D in place of Flatten."
+            )
 
     # --- what came in
 
     def images(self, x, name="x"):
         """Check `x` and return it as an array `[n, ...]` in the type of the model's input."""
-        x = np.asarray(x)
+        x = _as_array(x, name)
         if x.dtype.kind != "f" and x.dtype != "bfloat16":
             raise ValueError(
                 f"{name} must hold floating-point numbers in the range the model was trained on. Received: {x.dtype}"
@@ -85,7 +108,8 @@ class Network:
                 f"{name} does not fit the input of {self.name!r}. Received: shape {x.shape}. Expected: "
                 f"{_shape_text(self.shape)}. {f'For a single image, pass {name}[None].' if one else ''}".rstrip()
             )
-        x = x.astype(self.dtype, copy=False)
+        with np.errstate(over="ignore"):  # what overflows is refused below
+            x = x.astype(self.dtype, copy=False)
         bad = ~np.isfinite(x)
         if bad.any():
             raise ValueError(
@@ -98,7 +122,9 @@ class Network:
         """Check `target` and return class indices `[n]`; the predicted classes where it is None."""
         if target is None:
             return self.scores(x, batch_size=batch_size).argmax(-1)
-        target = np.asarray(target)
+        target = _as_array(target, "target")
+        if not target.size and not len(x):
+            return np.zeros(0, "int64")
         expected = f"a class index from 0 to {self.classes - 1}, or one for each of the {len(x)} images"
         if target.dtype.kind not in "iu":
             raise ValueError(f"target must hold whole numbers. Received: {target.dtype}. Expected: {expected}.")
@@ -122,7 +148,7 @@ class Network:
             return np.zeros_like(x)
         received = np.shape(baseline)
         if received == ():
-            baseline = np.full(x.shape[1:], baseline)
+            baseline = np.full(x.shape[1:], baseline, None if isinstance(baseline, str) else self.dtype)
         if np.ndim(baseline) == x.ndim - 1:
             baseline = np.asarray(baseline)[None]
         if np.shape(baseline) not in ((1, *x.shape[1:]), x.shape):
@@ -137,7 +163,8 @@ class Network:
     def batch_size(self, batch_size, x):
         """Check `batch_size`; for None, return about as many images as make 200,000 pixels, at most 256."""
         if batch_size is None:
-            return int(np.clip(200_704 // max(1, np.prod(x.shape[1:3])), 4, 256))
+            pixels = max(1, int(np.prod(x.shape[1:-1])))
+            return int(np.clip(200_704 // pixels, 1 if pixels > 200_704 else 4, 256))
         return whole_number(batch_size, "batch_size")
 
     def scores(self, x, target=None, batch_size=None):
@@ -146,6 +173,7 @@ class Network:
         scores = np.zeros((len(x), self.classes), self.dtype)
         for k in range(0, len(x), size):
             scores[k : k + size] = self._forward(x[k : k + size])
+        self._refuse_unless_finite(scores, "scores")
         return scores if target is None else scores[np.arange(len(x)), target]
 
     def gradient(self, x, target, batch_size=None):
@@ -154,25 +182,26 @@ class Network:
         gradient = np.empty_like(x)
         for k in range(0, len(x), size):
             gradient[k : k + size], outputs = self._backward(x[k : k + size], target[k : k + size])
-            if self._checks_for_probabilities:
-                self._refuse_probabilities(outputs.numpy())
+            if self._unchecked:
+                self._check_outputs(x[k : k + size], outputs.numpy())
+        self._refuse_unless_finite(gradient, "gradients")
         return gradient
 
     @functools.cached_property
     def _forward(self):
-        @tf.function(input_signature=[self._spec], autograph=False)
+        @tf.function(input_signature=[self.spec], autograph=False)
         def scores(x):
-            return self._model(x, training=False)
+            return self.model(x, training=False)
 
         return scores.get_concrete_function()  # also spares later calls a false warning of retracing
 
     @functools.cached_property
     def _backward(self):
-        @tf.function(input_signature=[self._spec, tf.TensorSpec([None], "int64")], autograph=False)
+        @tf.function(input_signature=[self.spec, tf.TensorSpec([None], "int64")], autograph=False)
         def gradient(x, target):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
-                outputs = self._model(x, training=False)
+                outputs = self.model(x, training=False)
                 score = tf.gather(outputs, target, axis=1, batch_dims=1)
             gradient = tape.gradient(score, x)
             if gradient is None:
@@ -185,18 +214,47 @@ class Network:
         return gradient.get_concrete_function()
 
     @property
-    def _spec(self):
+    def spec(self):
         return tf.TensorSpec([None, *self.shape], self.dtype)
 
-    def _refuse_probabilities(self, outputs):
-        """Raise if `outputs` are probabilities: then there is a softmax that `logits_of` cannot see."""
-        if self.classes > 1 and (outputs >= 0).all() and np.allclose(outputs.sum(-1), 1, atol=1e-3):
+    def _check_outputs(self, x, outputs):
+        """Look at the first outputs: are they scores, and does each belong to its own image?"""
+        total = outputs.sum(-1, dtype="float64")
+        if self._no_head_found and self.classes > 1 and (outputs >= 0).all() and np.allclose(total, 1, atol=1e-2):
             raise ValueError(
                 f"The outputs of {self.name!r} are positive and sum to 1, so they look like probabilities, but no "
                 "softmax was found at its end. Expected: logits, or a softmax of Keras. Pass explain='output' to "
                 "explain the probabilities themselves, or a model that ends at the logits."
             )
-        self._checks_for_probabilities = False  # once is enough
+        if len(x) < 2:
+            return  # it takes two to mix
+        alone = self._forward(x[:1]).numpy()
+        if not np.allclose(alone, outputs[:1], rtol=1e-2, atol=1e-2 * np.abs(outputs).max()):
+            raise ValueError(
+                f"{self.name!r} mixes the images of a batch: the scores of the first differ by up to "
+                f"{np.abs(alone - outputs[:1]).max():.3g} when alone. Expected: a model that reads each by itself."
+            )
+        self._unchecked = False  # once is enough
+
+    def _refuse_unless_finite(self, values, what):
+        finite = np.isfinite(values)
+        if not finite.all():
+            image = int(np.argwhere(~finite)[0][0])
+            raise ValueError(
+                f"The {what} of {self.name!r} are not finite, first for point {image} of {len(values)}. Are there "
+                "weights that are NaN, values that overflow, or an operation without a finite slope at the input "
+                "(a root at 0)?"
+            )
+
+
+def _as_array(values, name):
+    """`values` as an array, or a ValueError."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, whose mask would be lost. Expected: x.filled(0), say.")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array. Received: {type(values).__name__} ({error}).") from error
 
 
 def whole_number(value, name, least=1):

@@ -1,0 +1,110 @@
+"""Composites: tables that say which backward rule serves which part of a network.
+
+A composite is a dictionary, test -> rule; for each part, the first test that fits decides. A test is
+
+- FIRST: the first linear part of the network (of each of its branches), where inputs are pixels;
+- the name of a layer, as a string;
+- a class of Keras layers, or several of them (a tuple): the linear part of such a layer, CONVOLUTION for example;
+- a kind of part (see `parts`): Linear, Activation, ReLU, Routing, MaxPooling, Mixing, Through, Product, ...
+
+A rule is one of `rules`, with parameters if you like, or None: the ordinary gradient. Where no test fits, the layer is
+refused by name. Your own composite, from the most special test to the most general:
+
+    MINE = {FIRST: z_box(0, 1), CONVOLUTION: gamma(0.1)} | EPSILON
+    R = lrp(model, x, target, composite=MINE)
+"""
+
+import keras
+
+from utils import rules
+from utils.parts import (
+    CONVOLUTIONS,
+    Activation,
+    Affine,
+    Linear,
+    LinearThenActivation,
+    MaxPooling,
+    Mixing,
+    Normalizing,
+    Part,
+    Product,
+    ReLU,
+    Routing,
+    Softmax,
+    Through,
+)
+from utils.rules import alpha_beta, epsilon, flat, gamma, w_square, z_box, z_plus
+
+FIRST = "first"
+CONVOLUTION, DENSE = CONVOLUTIONS, (keras.layers.Dense,)
+
+# what all relevance methods do beside linear parts; activations, normalizations and products are conventions
+_REST = {
+    (Activation, Through, Normalizing): rules.through,
+    Product: rules.signal,
+    (Mixing, Affine): epsilon(),
+    Routing: None,  # max-pooling among them: the winner takes all
+}
+
+EPSILON = {Linear: epsilon()} | _REST
+EPSILON_PLUS = {CONVOLUTION: z_plus(), Linear: epsilon()} | _REST
+EPSILON_ALPHA2_BETA1 = {CONVOLUTION: alpha_beta(2, 1), Linear: epsilon()} | _REST
+EPSILON_GAMMA_BOX = {FIRST: z_box(0, 1), CONVOLUTION: gamma(0.25), Linear: epsilon()} | _REST
+ALPHA1_BETA0 = {Linear: alpha_beta(1, 0)} | _REST
+ALPHA2_BETA1 = {Linear: alpha_beta(2, 1)} | _REST
+FLAT_PLUS = {FIRST: flat(), CONVOLUTION: z_plus(), Linear: epsilon()} | _REST
+DEEP_TAYLOR = {FIRST: z_box(0, 1), Linear: z_plus()} | _REST
+DEEP_TAYLOR_UNBOUNDED = {FIRST: w_square(), Linear: z_plus()} | _REST
+
+GUIDED = {ReLU: rules.guided, Part: None}
+DECONVOLUTION = {ReLU: rules.deconvolution, Part: None}
+
+
+def deeplift_composite(rule, shared):
+    """The table of DeepLIFT: `rule` is "rescale" or "reveal_cancel"; `shared`: all images have one reference."""
+    table = {LinearThenActivation: rules.reveal_cancel(shared=shared)} if rule == "reveal_cancel" else {}
+    return table | {
+        Activation: rules.rescale(shared=shared),
+        MaxPooling: rules.rescale_max(shared=shared),
+        Product: rules.rescale_product(shared=shared),
+        (Linear, Routing, Mixing, Through): None,
+    }
+
+
+NAMED = {
+    name: table
+    for name, table in globals().items()
+    if isinstance(table, dict)
+    and name.isupper()
+    and not name.startswith("_")
+    and name not in ("GUIDED", "DECONVOLUTION")
+}
+
+
+def rule_for(part, is_first, composite):
+    """Return the rule that `composite` has for `part`, and whether it has one at all."""
+    for test, rule in composite.items():
+        if isinstance(test, str):
+            fits = is_first and type(part) is Linear if test == FIRST else part.layer.name == test
+        else:
+            kinds = test if isinstance(test, tuple) else (test,)
+            of_part = tuple(kind for kind in kinds if issubclass(kind, Part))
+            of_layer = tuple(kind for kind in kinds if not issubclass(kind, Part))
+            fits = isinstance(part, of_part) or (type(part) is Linear and isinstance(part.layer, of_layer))
+        if fits:
+            return rule, True
+    return None, False
+
+
+def key_of(composite):
+    """A hashable key, the same for composites of the same content, so that an equal table is not compiled again."""
+
+    def of(value):
+        if hasattr(value, "func"):  # a rule with parameters
+            return value.func, tuple(sorted((name, of(v)) for name, v in value.keywords.items()))
+        return (value.shape, value.tobytes()) if hasattr(value, "tobytes") else value
+
+    return tuple((test, of(rule)) for test, rule in composite.items())
+
+
+__all__ = ["CONVOLUTION", "DENSE", "FIRST", "Softmax", *NAMED]
