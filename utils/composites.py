@@ -8,7 +8,7 @@ A composite is a dictionary, test -> rule; for each part, the first test that fi
 - a kind of part (see `parts`): Linear, Activation, ReLU, Routing, MaxPooling, Mixing, Through, Product, ...
 
 A rule is one of `rules`, with parameters if you like, or None: the ordinary gradient. Where no test fits, the layer is
-refused by name. Your own composite, from the most special test to the most general:
+refused by name. Your own composite, in front of one from here; where both have a line for a test, yours counts:
 
     MINE = {FIRST: z_box(0, 1), CONVOLUTION: gamma(0.1)} | EPSILON
     R = lrp(model, x, target, composite=MINE)
@@ -35,16 +35,29 @@ from utils.parts import (
 )
 from utils.rules import alpha_beta, epsilon, flat, gamma, w_square, z_box, z_plus
 
+
+class Composite(dict):
+    """A table from tests to rules; in `special | general` the lines of `special` come first, and count."""
+
+    def __or__(self, general):
+        return Composite({**self, **{test: rule for test, rule in general.items() if test not in self}})
+
+    def __ror__(self, special):
+        return Composite(special) | self
+
+
 FIRST = "first"
 CONVOLUTION, DENSE = CONVOLUTIONS, (keras.layers.Dense,)
 
 # what all relevance methods do beside linear parts; activations, normalizations and products are conventions
-_REST = {
-    (Activation, Through, Normalizing): rules.through,
-    Product: rules.signal,
-    (Mixing, Affine): epsilon(),
-    Routing: None,  # max-pooling among them: the winner takes all
-}
+_REST = Composite(
+    {
+        (Activation, Through, Normalizing): rules.through,
+        Product: rules.signal,
+        (Mixing, Affine): epsilon(),
+        Routing: None,  # max-pooling among them: the winner takes all
+    }
+)
 
 EPSILON = {Linear: epsilon()} | _REST
 EPSILON_PLUS = {CONVOLUTION: z_plus(), Linear: epsilon()} | _REST
@@ -85,7 +98,9 @@ def rule_for(part, is_first, composite):
     """Return the rule that `composite` has for `part`, and whether it has one at all."""
     for test, rule in composite.items():
         if isinstance(test, str):
-            fits = is_first and type(part) is Linear if test == FIRST else part.layer.name == test
+            of_linear_layer = isinstance(part, Activation) and isinstance(part.layer, (*CONVOLUTIONS, *DENSE))
+            named = part.layer.name == test and not of_linear_layer  # a rule for its weights, not its activation
+            fits = is_first and type(part) is Linear if test == FIRST else named
         else:
             kinds = test if isinstance(test, tuple) else (test,)
             of_part = tuple(kind for kind in kinds if issubclass(kind, Part))

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 IMAGE = "gray_r"
@@ -151,16 +152,17 @@ def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6
         plt.show()
 
 
-def plot_plane(panels, span=2.0, points=None):
+def plot_plane(panels, span=2.0, centre=(0.0, 0.0), points=None):
     """Draw functions of two inputs as filled contours, with arrows over them.
 
     Args:
         panels: a dictionary, title -> (function, field). `function` takes `[k, 2]` and returns `[k]`;
             `field` takes `[k, 2]` and returns the arrows `[k, 2]`, or is None.
-        span: both inputs run from -span to span.
+        span, centre: both inputs run from centre - span to centre + span.
         points: `[p, 2]`, marked in every panel and numbered from 1, or None.
     """
-    fine, coarse = (np.stack(np.meshgrid(*[np.linspace(-span, span, k)] * 2), -1) for k in (121, 9))
+    middle = np.asarray(centre, float)
+    fine, coarse = (middle + np.stack(np.meshgrid(*[np.linspace(-span, span, k)] * 2), -1) for k in (121, 9))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             1, len(panels), figsize=(3.9 * len(panels), 3.5), layout="constrained", squeeze=False
@@ -199,9 +201,8 @@ def plot_plane(panels, span=2.0, points=None):
                     color=COLOURS[0],
                     bbox={"boxstyle": "circle,pad=0.15", "color": "white", "alpha": 0.85},
                 )
-            axis.set(
-                title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal", xlim=(-span, span), ylim=(-span, span)
-            )
+            axis.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+            axis.set(xlim=middle[0] + np.array([-span, span]), ylim=middle[1] + np.array([-span, span]))
         plt.show()
 
 
@@ -219,6 +220,30 @@ def plot_matrix(values, labels, title="", decimals=2):
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
         figure.colorbar(drawn, ax=axis, shrink=0.8)
+        plt.show()
+
+
+def plot_ledger(rows, title=""):
+    """Draw a `relevance_ledger`: for each part, the shares of the score that go on, to biases and to stabilisers."""
+    rows = [row for row in rows if np.abs(row.bias).max() + np.abs(row.stabiliser).max() > 0] or rows
+    score = rows[0].incoming
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.3 * len(rows)), layout="constrained")
+        for place, row in enumerate(rows):
+            shares = [np.median(values / score) for values in (row.inputs, row.bias, row.stabiliser)]
+            positive, negative = 0, 0
+            for share, colour, hatch in zip(shares, COLOURS, ("", "//", "..")):
+                start = positive if share >= 0 else negative
+                axis.barh(place, share, left=start, color=colour, hatch=hatch, edgecolor="white", height=0.7)
+                positive, negative = positive + max(share, 0), negative + min(share, 0)
+        axis.set_yticks(range(len(rows)), [row.layer for row in rows])
+        axis.axvline(1, color="black", linewidth=0.8)
+        axis.set(xlabel="share of the score (median)", title=title)
+        patches = [
+            Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=label)
+            for colour, hatch, label in zip(COLOURS, ("", "//", ".."), ("goes on", "to biases", "to the stabiliser"))
+        ]
+        figure.legend(handles=patches, loc="outside lower center", ncols=3)
         plt.show()
 
 

@@ -1,7 +1,7 @@
-"""Write relevance.npz: what captum, zennit and shap compute on the networks of captum.npz by backward rules, in float64.
+"""Write relevance.npz: what captum, zennit, shap and innvestigate compute by backward rules, in float64.
 
-The tests compare utils/relevance.py with these values and need none of these libraries. To make them again, in an
-environment of its own, after generate.py:
+The networks are those of captum.npz; the tests compare utils/relevance.py with these values and need none of the
+libraries. To make them again, after generate.py, in an environment of its own:
 
     pip install torch==2.13.0 numpy==2.4.6
     pip install captum==0.9.0
@@ -9,8 +9,13 @@ environment of its own, after generate.py:
     pip install click scipy scikit-learn pandas numba cloudpickle slicer==0.0.8
     python tests/references/generate_relevance.py
 
-Maps are stored channels last, of the first `IMAGES` images of captum.npz. Torchvision is not needed: zennit wants no
-more than the names of two of its classes.
+and, since innvestigate needs an older TensorFlow, in one with Python 3.10 (its guided backpropagation
+and deep Taylor fail on the residual network, whose batch normalizations it treats in ways of its own: it is left out):
+
+    pip install tensorflow-cpu==2.12.1 innvestigate==2.1.2
+    python tests/references/generate_relevance.py innvestigate
+
+Each replaces its own part of the file. Maps are stored channels last, of the first `IMAGES` images of captum.npz.
 """
 
 import os
@@ -20,28 +25,31 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
-import captum
 import numpy as np
-import torch
-from captum.attr import LRP, Deconvolution, DeepLift, GuidedBackprop
-from captum.attr._utils.custom_modules import Addition_Module
-from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRule
-from generate import channels_first
-from torch import nn
 
-for name in ("torchvision", "torchvision.models", "torchvision.models.resnet"):
-    sys.modules[name] = types.ModuleType(name)
-sys.modules["torchvision.models.resnet"].Bottleneck = sys.modules["torchvision.models.resnet"].BasicBlock = type
+try:
+    import torch
+    from captum.attr import LRP, Deconvolution, DeepLift, GuidedBackprop
+    from captum.attr._utils.custom_modules import Addition_Module
+    from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRule
+    from generate import channels_first
+    from torch import nn
 
-import shap
+    for name in ("torchvision", "torchvision.models", "torchvision.models.resnet"):
+        sys.modules[name] = types.ModuleType(name)  # zennit wants no more of it than the names of two classes
+    sys.modules[name].Bottleneck = sys.modules[name].BasicBlock = type
 
-from zennit import composites, rules
-from zennit.canonizers import SequentialMergeBatchNorm
-from zennit.layer import Sum
-from zennit.types import Convolution, Linear
+    import shap
+    from zennit import composites, rules
+    from zennit.canonizers import SequentialMergeBatchNorm
+    from zennit.layer import Sum
+    from zennit.types import Convolution, Linear
+except ImportError:
+    if sys.argv[1:] != ["innvestigate"]:
+        raise
+    nn = types.SimpleNamespace(Module=object)
 
 IMAGES = 3
-KEPT = "captum.npz"
 
 
 # --- the networks as modules, which is what these libraries put their hooks on; images [n, channels, height, width]
@@ -64,7 +72,7 @@ class Pooling(nn.Module):
 
 
 class Residual(nn.Module):
-    """`add` makes a module (or a function) that adds two tensors; `merged` has the epsilon of a norm in its variance."""
+    """`add` makes a module or function that adds two tensors; with `merged`, a norm has its epsilon in the variance."""
 
     def __init__(self, w, add, merged=False):
         super().__init__()
@@ -160,50 +168,61 @@ def by_captum(name, w, x, target, baseline):
 
 
 def by_shap(name, w, x, target, baseline):
+    if name == "average":  # nothing new
+        return
     for start, point in {"zero": torch.zeros_like(baseline), "image": baseline}.items():
         values = shap.DeepExplainer(network(name, w), point).shap_values(x)
         yield f"shap/deeplift/{start}", torch.from_numpy(values[np.arange(len(x)), ..., target.numpy()])
 
 
-def table(first=None, convolution=None, linear=rules.Epsilon):
+def table(first=None, convolution=None, linear=None):
     """A composite: `first` for the first convolution, `convolution` for the others, `linear` for what is left."""
+    linear = linear or rules.Epsilon
     layers = composites.layer_map_base() + [(Convolution, (convolution or linear)()), (Linear, linear())]
     first_map = [(Convolution, first())] if first else []
     return lambda **k: composites.SpecialFirstLayerMapComposite(layers, first_map, **k)
 
 
-def plus(**k):
-    return rules.ZPlus(zero_params="bias", **k)
+def box():
+    return rules.ZBox(0.0, 1.0)
 
 
-def box(**k):
-    return rules.ZBox(0.0, 1.0, **k)
+def with_bias():
+    """Its composites, and others of the same kind: key -> function that makes one."""
+    return {
+        "epsilon": table(),
+        "epsilon_quarter": table(linear=lambda: rules.Epsilon(0.25)),
+        "epsilon_plus": composites.EpsilonPlus,
+        "epsilon_alpha2_beta1": composites.EpsilonAlpha2Beta1,
+        "epsilon_gamma_box": lambda **k: composites.EpsilonGammaBox(0.0, 1.0, **k),
+        "epsilon_plus_flat": composites.EpsilonPlusFlat,
+        "alpha1_beta0": table(linear=lambda: rules.AlphaBeta(1, 0)),
+        "alpha2_beta1": table(linear=rules.AlphaBeta),
+        "z_plus": table(linear=rules.ZPlus),
+        "w_square_z_plus": table(rules.WSquare, linear=rules.ZPlus),
+        "z_box_z_plus": table(box, linear=rules.ZPlus),
+    }
 
 
-def box_without_bias():
-    return box(zero_params="bias")
+def without_bias():
+    """Without the bias; z-box is the same with it, since b - b+ - b- = 0."""
+    no = {"zero_params": "bias"}
+
+    def plus():
+        return rules.ZPlus(**no)
+
+    return {
+        "epsilon": table(linear=lambda: rules.Epsilon(**no)),
+        "gamma": table(linear=lambda: rules.Gamma(**no)),
+        "alpha2_beta1": table(linear=lambda: rules.AlphaBeta(**no)),
+        "epsilon_plus": table(convolution=plus),
+        "epsilon_plus_flat": table(rules.Flat, plus),
+        "deep_taylor": table(box, linear=plus),
+        "deep_taylor_unbounded": table(lambda: rules.WSquare(**no), linear=plus),
+    }
 
 
-WITH_BIAS = {
-    "epsilon": table(),
-    "epsilon_quarter": table(linear=lambda: rules.Epsilon(0.25)),
-    "epsilon_plus": composites.EpsilonPlus,
-    "epsilon_alpha2_beta1": composites.EpsilonAlpha2Beta1,
-    "epsilon_gamma_box": lambda **k: composites.EpsilonGammaBox(0.0, 1.0, **k),
-    "epsilon_plus_flat": composites.EpsilonPlusFlat,
-    "alpha1_beta0": table(linear=lambda: rules.AlphaBeta(1, 0)),
-    "z_plus": table(linear=rules.ZPlus),
-    "alpha2_beta1": table(linear=rules.AlphaBeta),
-    "w_square_z_plus": table(rules.WSquare, linear=rules.ZPlus),
-    "z_box_z_plus": table(box, linear=rules.ZPlus),
-}
-WITHOUT_BIAS = {  # where our rules leave it out unless told otherwise
-    "epsilon_plus": table(convolution=plus),
-    "epsilon_gamma_box": table(box_without_bias, rules.Gamma),
-    "epsilon_plus_flat": table(rules.Flat, plus),
-    "z_box_z_plus": table(box_without_bias, linear=plus),
-    "w_square_z_plus": table(lambda: rules.WSquare(zero_params="bias"), linear=plus),
-}
+ONCE = ("gamma", "alpha1_beta0", "alpha2_beta1", "w_square_z_plus", "z_box_z_plus")  # stored for one network
 
 
 def by_zennit(name, w, x, target, baseline):
@@ -211,20 +230,26 @@ def by_zennit(name, w, x, target, baseline):
         composite = {"guided_backprop": composites.GuidedBackprop, "deconvolution": composites.DeconvNet}[key]()
         yield f"zennit/{key}", explained(network(name, w), composite, x, target, torch.ones_like)[0]
 
-    def relevance(composite, merge=True, **how):
+    def relevance(composite, merge=True, x=x, **how):
         net = network(name, w, **{"add": ZennitAdd, "merged": True} | how)
         canonizers = [SequentialMergeBatchNorm()] if merge else []
         return explained(net, composite(canonizers=canonizers), x, target, lambda scores: scores)
 
-    for key, composite in WITH_BIAS.items():
-        yield f"zennit/{key}", relevance(composite)[0]
-    if name != "average":  # it has no biases
-        for key, composite in WITHOUT_BIAS.items():
+    for key, composite in with_bias().items():
+        if name == "maximum" or key not in ONCE:
+            yield f"zennit/{key}", relevance(composite)[0]
+    for key, composite in without_bias().items():
+        # the average network has no biases, and the convolutions of the maximum network have no positive ones
+        if key not in ONCE if name == "residual" else name == "maximum" and not key.startswith("epsilon_plus"):
             yield f"zennit/without_bias/{key}", relevance(composite)[0]
+    if name == "maximum":  # gray is 0: inputs of both signs
+        signed = (x - 0.5).detach().requires_grad_()
+        for key, rule in {"gamma": rules.Gamma, "alpha2_beta1": rules.AlphaBeta}.items():
+            yield f"zennit/signed/{key}", relevance(table(linear=rule), x=signed)[0]
     yield "zennit/inner/epsilon_plus", relevance(composites.EpsilonPlus)[1]
     if name == "residual":
         for key in ("epsilon", "epsilon_gamma_box"):
-            yield f"zennit/epsilon_left_in/{key}", relevance(WITH_BIAS[key], merged=False)[0]
+            yield f"zennit/epsilon_left_in/{key}", relevance(with_bias()[key], merged=False)[0]
         yield "zennit/no_rule_at_sums/epsilon_plus", relevance(composites.EpsilonPlus, add=plain_add)[0]
         yield "zennit/norms_not_merged/epsilon_plus", relevance(composites.EpsilonPlus, merge=False)[0]
 
@@ -238,41 +263,102 @@ def explained(net, composite, x, target, seed):
         return torch.autograd.grad(scores, (x, hooked.inner), start)
 
 
-def main():
+# --- innvestigate
+
+
+METHODS = {
+    "guided_backprop": {},
+    "deconvnet": {},
+    "lrp.z": {},
+    "lrp.alpha_1_beta_0": {},
+    "lrp.alpha_2_beta_1": {},
+    "lrp.z_plus": {},
+    "lrp.w_square": {},
+    "lrp.flat": {},
+    "deep_taylor": {},
+    "deep_taylor.bounded": {"low": 0.0, "high": 1.0},
+}
+FOR_AVERAGE = ("guided_backprop", "lrp.z", "lrp.w_square", "deep_taylor")  # it has no biases, little else is new
+
+
+def with_innvestigate(stored):
+    import innvestigate
+    import tensorflow as tf
+
+    tf.compat.v1.disable_eager_execution()
+    tf.keras.backend.set_floatx("float64")
+    layers = tf.keras.layers
+
+    def pooling_network(pool, bias):
+        x = start = tf.keras.Input(stored["inputs"].shape[1:])
+        for k, filters in (1, 6), (2, 8):
+            x = layers.Conv2D(filters, 3, 1, "same", activation="relu", use_bias=bias, name=f"conv{k}")(x)
+            x = pool(2)(x)
+        x = layers.Dense(12, "relu", bias, name="dense1")(layers.Flatten()(x))
+        return tf.keras.Model(start, layers.Dense(5, use_bias=bias, name="dense2")(x))
+
+    yield "versions/innvestigate", np.array([f"{k} {version(k)}" for k in ("tensorflow", "innvestigate", "numpy")])
+    x, target = stored["inputs"][:IMAGES], stored["targets"][:IMAGES]
+    for name, pool in {"average": layers.AveragePooling2D, "maximum": layers.MaxPooling2D}.items():
+        model = pooling_network(pool, bias=name == "maximum")
+        for layer in model.layers:
+            variables = [variable.name.split("/")[-1].split(":")[0] for variable in layer.weights]
+            layer.set_weights([stored[f"{name}/weights/{layer.name}/{variable}"] for variable in variables])
+        check_logits(model.predict(x), stored, name)
+        for method in FOR_AVERAGE if name == "average" else METHODS:
+            analyzer = innvestigate.create_analyzer(method, model, neuron_selection_mode="index", **METHODS[method])
+            maps = [analyzer.analyze(x[k : k + 1], int(target[k])) for k in range(IMAGES)]
+            yield f"{name}/innvestigate/{method}", np.concatenate(maps)
+
+
+# --- the file
+
+
+def with_torch(stored):
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")  # hooks and gradients that captum and shap take away again
-    folder = Path(__file__).parent
-    with np.load(folder / KEPT) as file:
-        stored = dict(file)
-    libraries = {"torch": torch, "captum": captum, "shap": shap, "numpy": np}
-    arrays = {
-        "versions": np.array([f"{k} {v.__version__}" for k, v in libraries.items()] + [f"zennit {version('zennit')}"])
-    }
+    libraries = ("torch", "captum", "zennit", "shap", "numpy")
+    yield "versions/torch", np.array([f"{k} {version(k)}" for k in libraries])
     images = channels_first(torch.from_numpy(stored["inputs"][:IMAGES])).contiguous()
     baseline = channels_first(torch.from_numpy(stored["baseline"][None])).contiguous()
     target = torch.from_numpy(stored["targets"][:IMAGES])
-
     for name in ("average", "maximum", "residual"):
         weights = {}
         for key, value in stored.items():
             if key.startswith(f"{name}/weights/"):
                 layer, variable = key.split("/")[2:]
                 weights.setdefault(layer, {})[variable] = value
-        logits = network(name, weights)(images).detach().numpy()
-        np.testing.assert_allclose(logits, stored[f"{name}/logits"][:IMAGES], rtol=1e-12, atol=1e-12)
+        check_logits(network(name, weights)(images).detach().numpy(), stored, name)
         for library in (by_captum, by_shap, by_zennit):
             x = images.clone().requires_grad_()
             for key, value in library(name, weights, x, target, baseline):
-                assert value.dtype == torch.float64 and value.isfinite().all(), key
-                arrays[f"{name}/{key}"] = np.ascontiguousarray(value.detach().permute(0, 2, 3, 1).numpy())
+                yield f"{name}/{key}", np.ascontiguousarray(value.detach().permute(0, 2, 3, 1).numpy())
 
-    path = folder / "relevance.npz"
-    part = path.with_name("relevance.npz.tmp")
-    with open(part, "wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(part, path)
-    print(f"{path.name}: {len(arrays)} arrays, {path.stat().st_size / 1000:.0f} kB; {', '.join(arrays['versions'])}")
+
+def check_logits(logits, stored, name):
+    np.testing.assert_allclose(logits, stored[f"{name}/logits"][:IMAGES], rtol=0, atol=1e-12)
+
+
+def main(part="torch"):
+    warnings.filterwarnings("ignore")  # hooks and gradients that captum and shap take away again
+    path = Path(__file__).with_name("relevance.npz")
+    arrays = {}
+    if path.exists():  # keep the part of the other environment
+        with np.load(path) as file:
+            arrays = {key: file[key] for key in file if ("innvestigate" in key) != (part == "innvestigate")}
+    with np.load(path.with_name("captum.npz")) as file:
+        stored = dict(file)
+    made = dict({"torch": with_torch, "innvestigate": with_innvestigate}[part](stored))
+    for key, value in made.items():
+        assert key.startswith("versions") or (value.dtype == "float64" and np.isfinite(value).all()), key
+    arrays |= made
+    temporary = path.with_name("relevance.npz.tmp")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, **{key: arrays[key] for key in sorted(arrays)})
+    os.replace(temporary, path)
+    print(
+        f"{path.name}: {len(arrays)} arrays, {path.stat().st_size / 1000:.0f} kB; {', '.join(made[f'versions/{part}'])}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
