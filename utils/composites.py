@@ -15,6 +15,7 @@ refused by name. Your own composite, in front of one from here; where both have 
 """
 
 import keras
+import numpy as np
 
 from utils import rules
 from utils.parts import (
@@ -80,7 +81,7 @@ def deeplift_composite(rule, shared):
         Activation: rules.rescale(shared=shared),
         MaxPooling: rules.rescale_max(shared=shared),
         Product: rules.rescale_product(shared=shared),
-        (Linear, Routing, Mixing, Through): None,
+        (Linear, Affine, Routing, Mixing, Through): None,
     }
 
 
@@ -96,16 +97,17 @@ NAMED = {
 
 def rule_for(part, is_first, composite):
     """Return the rule that `composite` has for `part`, and whether it has one at all."""
+    # a test for a layer with weights means these weights, not the activation that the layer may have
+    of_weights = isinstance(part, Activation) and isinstance(part.layer, (*CONVOLUTIONS, *DENSE))
     for test, rule in composite.items():
         if isinstance(test, str):
-            of_linear_layer = isinstance(part, Activation) and isinstance(part.layer, (*CONVOLUTIONS, *DENSE))
-            named = part.layer.name == test and not of_linear_layer  # a rule for its weights, not its activation
+            named = part.layer.name == test and not of_weights
             fits = is_first and type(part) is Linear if test == FIRST else named
         else:
             kinds = test if isinstance(test, tuple) else (test,)
             of_part = tuple(kind for kind in kinds if issubclass(kind, Part))
             of_layer = tuple(kind for kind in kinds if not issubclass(kind, Part))
-            fits = isinstance(part, of_part) or (type(part) is Linear and isinstance(part.layer, of_layer))
+            fits = isinstance(part, of_part) or (isinstance(part.layer, of_layer) and not of_weights)
         if fits:
             return rule, True
     return None, False
@@ -117,7 +119,10 @@ def key_of(composite):
     def of(value):
         if hasattr(value, "func"):  # a rule with parameters
             return value.func, tuple(sorted((name, of(v)) for name, v in value.keywords.items()))
-        return (value.shape, value.tobytes()) if hasattr(value, "tobytes") else value
+        if isinstance(value, (list, tuple)) or hasattr(value, "shape"):
+            value = np.asarray(value)
+            return value.shape, value.dtype.str, value.tobytes()
+        return value
 
     return tuple((test, of(rule)) for test, rule in composite.items())
 

@@ -47,12 +47,17 @@ def _state(model):
     for layer in model._flatten_layers(include_self=False):
         objects.append(layer)
         if not isinstance(layer, keras.Model):  # its layers are in the list themselves
-            objects += [value for name, value in vars(layer).items() if not name.startswith(_BOOKKEEPING)]
+            objects += [value for name, value in vars(layer).items() if _counts(name)]
     return objects
 
 
 # what changes when a model is called, compiled, trained, frozen or saved, and not in what it computes
 _BOOKKEEPING = ("_trainable", "_inbound", "_outbound", "_loss", "_metric", "_called", "_path", "_parent", "built")
+
+
+@functools.cache  # there are few names, and they are looked at in every call
+def _counts(name):
+    return not name.startswith(_BOOKKEEPING)
 
 
 def _same(one, other):

@@ -25,7 +25,7 @@ class Part:
         return self.function(*inputs)
 
 
-class Linear(Part):
+class Weighted(Part):
     """x -> map(x, kernel) + bias; `weights()` returns the present kernel and bias, None where there is none."""
 
     def __init__(self, layer, map, weights):
@@ -36,7 +36,11 @@ class Linear(Part):
         return self.map(x, kernel) if bias is None else self.map(x, kernel) + bias
 
 
-class Affine(Linear):
+class Linear(Weighted):
+    """A dense layer or a convolution: each output is a weighted sum of inputs."""
+
+
+class Affine(Weighted):
     """A batch normalization that follows no linear part: x -> scale * x + shift, each channel for itself."""
 
 
@@ -123,7 +127,7 @@ LAYERS = {
 }
 # operations of keras.ops, and layers that keras.applications define for themselves, by the names of their classes
 NAMES = {
-    Activation: "Relu Relu6 LeakyRelu Elu Selu Gelu Silu Sigmoid Tanh Softplus Softsign Exp HardSigmoid HardSilu",
+    Activation: "Relu ReLU Relu6 LeakyRelu Elu Selu Gelu Silu Sigmoid Tanh Softplus Softsign Exp HardSigmoid HardSilu",
     Routing: "GetItem Reshape Transpose Concatenate Stack Squeeze ExpandDims Pad Repeat Flip",
     MaxPooling: "MaxPool Maximum",
     Mixing: "Add Subtract Mean Sum AveragePool",
@@ -144,15 +148,21 @@ def parts_of(layer, function):
     Raises:
         UnsupportedLayerError: its type is not in the tables above, or computes something else than the type there.
     """
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise UnsupportedLayerError(f"{layer.name!r} has channels first. Expected: channels last, Keras's default.")
     linear = inherits_call(layer, (layers.Dense, *CONVOLUTIONS))
     if linear:
         chain = _linear_parts(layer)
         activation = layer.activation
         return chain if _is_linear(activation) else [*chain, _activation_part(layer, activation, activation)]
     if inherits_call(layer, (layers.BatchNormalization,)):
+        if layer.axis not in (-1, len(layer.input.shape) - 1):
+            raise UnsupportedLayerError(f"{layer.name!r} normalizes axis {layer.axis}. Expected: the last one.")
         return [Affine(layer, ops.multiply, lambda: scale_and_shift(layer))]
     for kind, types in LAYERS.items():
         if inherits_call(layer, types):
+            if getattr(layer, "interpolation", "nearest") != "nearest":
+                return [Mixing(layer, function)]
             if kind is not Activation:
                 return [kind(layer, function)]
             activation = getattr(layer, "activation", layer)
@@ -219,7 +229,8 @@ def is_positive(part):
     if isinstance(part, Activation):
         return isinstance(part, ReLU) or getattr(part.layer, "activation", None) in POSITIVE
     keeps_sign = isinstance(part, (Routing, Mixing)) or type(part.layer).__name__.endswith("Dropout")
-    subtracts = type(part.layer).__name__ == "Subtract"
+    overshoots = getattr(part.layer, "interpolation", "") in ("bicubic", "lanczos3", "lanczos5")
+    subtracts = type(part.layer).__name__ == "Subtract" or overshoots
     return part.inputs_are_positive and keeps_sign and not subtracts
 
 

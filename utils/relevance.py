@@ -61,7 +61,7 @@ def deep_taylor(model, x, target=None, low=0.0, high=1.0, layer=None, *, explain
                 f"x must lie between low and high. Received: x from {x.min():.4g} to {x.max():.4g}, bounds {low} and "
                 f"{high}. Give the bounds of your pixels, or low=None, high=None if they have none."
             )
-        composite = composites.DEEP_TAYLOR | {composites.FIRST: rules.z_box(low=low, high=high)}
+        composite = {composites.FIRST: rules.z_box(low=low, high=high)} | composites.DEEP_TAYLOR
     return _backward(network, x, target, composite, "score", batch_size, layer)
 
 
@@ -111,7 +111,7 @@ def deeplift(
         return_completeness_error: also return `[n]`, the sum of R minus (f_c(x) - f_c(x')), in the score's unit.
     """
     if rule not in ("rescale", "reveal_cancel"):
-        raise ValueError(f"rule is {rule!r}. Expected: 'rescale' or 'reveal_cancel'.")
+        raise ValueError(f"There is no such rule. Received: {rule!r}. Expected: 'rescale' or 'reveal_cancel'.")
     network, x, target = _checked(model, x, target, explain, batch_size)
     references = network.baselines(baseline, x)
     shared = len(x) == 1 or np.ndim(baseline) < x.ndim or len(baseline) == 1 or baseline is None
@@ -158,6 +158,7 @@ def relevance_ledger(model, x, target=None, composite=composites.EPSILON_PLUS, *
 
     table = {test: recorded(rule) for test, rule in named(composite).items()}
     rebuilt = with_rules(network.model, table)
+    _check_values(network, rebuilt, None)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         points = tf.constant(x)
         tape.watch(points)
@@ -170,7 +171,7 @@ def named(composite):
     """The composite of that name; a composite itself stays as it is."""
     if isinstance(composite, dict):
         return composite
-    if composite not in composites.NAMED:
+    if not isinstance(composite, str) or composite not in composites.NAMED:
         raise ValueError(
             f"There is no such composite. Received: {composite!r}. Expected: a dictionary of rules, or one of: "
             f"{', '.join(composites.NAMED)}."

@@ -84,9 +84,9 @@ def gamma(part, inputs, output, R, gamma=0.25, eps=EPS, bias=True):
     (a,), (w, b) = inputs, _weights(part, bias)
     up, down = w + gamma * positive(w), w + gamma * negative(w)
     b_up, b_down = (None, None) if b is None else (b + gamma * positive(b), b + gamma * negative(b))
-    zero = tf.zeros_like(R)
-    raised = shares(part, a, up, down, b_up, tf.where(output > 0, R, zero), eps)
-    lowered = shares(part, a, down, up, b_down, tf.where(output < 0, R, zero), eps)
+    zero, z = tf.zeros_like(R), output if bias or _bias_of(part) is None else output - _bias_of(part)
+    raised = shares(part, a, up, down, b_up, tf.where(z > 0, R, zero), eps)
+    lowered = shares(part, a, down, up, b_down, tf.where(z < 0, R, zero), eps)
     return [raised + lowered]
 
 
@@ -118,18 +118,17 @@ def z_plus(part, inputs, output, R, eps=EPS, bias=False):
 
 
 @rule
-def z_box(part, inputs, output, R, low=0.0, high=1.0, eps=EPS, bias=False):
+def z_box(part, inputs, output, R, low=0.0, high=1.0, eps=EPS):
     """z-box: R_j = sum_k (a_j w_jk - l_j w_jk+ - h_j w_jk-) / sum_j (the same) R_k, for inputs in [l_j, h_j].
 
     Montavon et al. (2017), equation 19; for the first layer, where inputs are pixels. `low` and `high` are numbers,
-    or arrays that broadcast over an image, such as one number for each channel.
+    or arrays that broadcast over an image, such as one number for each channel. Biases play no part: of b - b+ - b-
+    nothing is left.
     """
-    (a,), (w, b) = inputs, _weights(part, bias)
-    low, high = (tf.broadcast_to(tf.cast(bound, a.dtype), tf.shape(a)) for bound in (low, high))
+    (a,), (w, _) = inputs, _weights(part, False)
+    low, high = (tf.broadcast_to(tf.constant(bound, a.dtype), tf.shape(a)) for bound in (low, high))
     terms = (a, w, 1), (low, positive(w), -1), (high, negative(w), -1)
     z = sum(sign * part.map(x, kernel) for x, kernel, sign in terms)
-    if b is not None:
-        z = z + b - positive(b) - negative(b)
     s = divide(R, z, eps)
     return [
         sum(sign * x * pullback(lambda t, kernel=kernel: part.map(t, kernel), [x], s)[0] for x, kernel, sign in terms)
@@ -206,12 +205,19 @@ def rescale_max(part, inputs, output, R, shared=True):
 
 @rule
 def rescale_product(part, inputs, output, R, shared=True):
-    """Rescale at a product of two: m_a = (b + b') / 2 m_k, m_b = (a + a') / 2 m_k, which sum to ab - a'b' exactly."""
-    if len(inputs) != 2:
+    """Rescale at a product of two: m_a = (b + b') / 2 m_k, m_b = (a + a') / 2 m_k, which sum to ab - a'b' exactly.
+
+    A product of more is taken as a product of the last with that of all others.
+    """
+    if len(inputs) == 1:
         return pullback(part, inputs, R)
-    middles = [sum(_halves(t, shared)) / 2 for t in inputs]
-    m = _halves(R, shared)[0]
-    return [_and_nothing(back, R) for back in pullback(part, middles, m)]
+    m, lower, factors = _halves(R, shared)[0], [], list(inputs)
+    while len(factors) > 1:
+        last = factors.pop()
+        middles = [sum(_halves(t, shared)) / 2 for t in (functools.reduce(tf.multiply, factors), last)]
+        m, back = pullback(tf.multiply, middles, m)
+        lower.insert(0, back)
+    return [_and_nothing(back, R) for back in (m, *lower)]
 
 
 @rule
@@ -247,6 +253,7 @@ def reveal_cancel(part, inputs, output, R, shared=True):
 
 def pullback(function, inputs, upper):
     """The vector-Jacobian product: `upper` taken back through `function` at `inputs`; a list, one for each input."""
+    inputs = [tf.identity(x) for x in inputs]  # a tensor that comes in twice counts once each time
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
         output = function(*inputs)
@@ -266,7 +273,7 @@ _absorbed = []  # where `divide` notes what the stabiliser takes, while `absorpt
 
 def divide(R, z, eps):
     """R / (z + eps sign(z)) with sign(0) = 1."""
-    eps = tf.cast(eps, z.dtype)
+    eps = tf.constant(eps, z.dtype)
     s = R / (z + tf.where(z >= 0, eps, -eps))
     if _absorbed:
         _absorbed[-1].append(R - s * z)
@@ -298,6 +305,11 @@ def ratio(difference, by, otherwise):
 
 
 def _weights(part, bias):
+    if not hasattr(part, "weights"):
+        raise ValueError(
+            f"The rule needs a kernel, and {part.layer.name!r} is a part of kind {type(part).__name__}, without one. "
+            "Expected there: epsilon, through, or None for the gradient."
+        )
     w, b = part.weights()
     return w, b if bias else None
 

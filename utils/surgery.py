@@ -15,6 +15,7 @@ from utils.parts import (
     Linear,
     LinearThenActivation,
     Softmax,
+    Through,
     UnsupportedLayerError,
     inherits_call,
     is_positive,
@@ -22,6 +23,7 @@ from utils.parts import (
     with_normalization,
     with_padding,
 )
+from utils.rules import z_box
 
 # what turns scores into probabilities
 SOFTMAX = (keras.activations.softmax, keras.ops.softmax, tf.nn.softmax)
@@ -32,6 +34,8 @@ HEAD_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 ACTIVATED = (layers.Dense, layers.EinsumDense, *CONVOLUTIONS)
 # layers and operations that move values or leave them as they are: a softmax below them is still the head
 PASSES_ON = (layers.Dropout, layers.Flatten, layers.Identity, layers.Reshape, layers.Permute)
+# layers that do nothing to an image when a model is used
+HARMLESS = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout)
 # operations that change probabilities, so that neither they nor the logits are the output
 CHANGES = (
     "Rescaling",
@@ -202,14 +206,14 @@ def _described(layer):
 class _Local(keras.layers.Layer):
     """Computes `part`; its gradient is what `rule(part, inputs, output, R)` returns."""
 
-    def __init__(self, part, rule):
-        precision = getattr(part.layer, "compute_dtype", "float32")
+    def __init__(self, part, rule, dtype):
+        precision = getattr(part.layer, "compute_dtype", dtype)  # an operation has none of its own
         if rule is not None and precision not in ("float32", "float64"):
             raise UnsupportedLayerError(
                 f"{part.layer.name!r} computes in {precision}, in which the stabiliser of a rule is lost. Expected: "
                 "float32 or float64. Build the model again with that dtype policy and copy the weights."
             )
-        super().__init__(dtype=getattr(part.layer, "dtype_policy", None), trainable=False)
+        super().__init__(dtype=getattr(part.layer, "dtype_policy", dtype), trainable=False)
         self.part, self.rule = part, rule
 
     def call(self, *inputs):
@@ -309,7 +313,7 @@ class _Rebuilder:
         if isinstance(layer, _Borrowed) and layer.drop_activation:
             chain = [part for part in chain if not isinstance(part, (Activation, Softmax))]
         for part in chain:
-            inputs = [self.emit(*self.merge(part, inputs))]
+            inputs = [self.emit(*self.merge(part, inputs), has_constants=len(flat) > len(inputs))]
         self.outputs[owner.name] = None if owner.name in self.outputs else inputs[0]
         return inputs[0]
 
@@ -327,8 +331,8 @@ class _Rebuilder:
         self.merged.add(id(inputs[0]))
         return merged, below_inputs
 
-    def emit(self, part, inputs):
-        """The new output of a part, with the rule that the composite has for it."""
+    def emit(self, part, inputs, has_constants):
+        """The new output of a part, with the rule that the composite has for it; constants may be below 0."""
         depth = max((self.depth.get(id(x), 0) for x in inputs), default=0)
         rule, found = rule_for(part, depth == 0, self.composite)
         if not found:
@@ -337,10 +341,24 @@ class _Rebuilder:
                 f"kind {type(part).__name__}. Add a line for it, {{{type(part).__name__}: rule}}, if you know one."
             )
         part.inputs_are_positive = all(id(x) in self.positive for x in inputs)
-        output = _Local(part, rule)(*inputs)
+        if depth == 0 and getattr(rule, "func", rule) is z_box:
+            self.refuse_rescaled(part, inputs[0])
+        output = _Local(part, rule, inputs[0].dtype)(*inputs)
         self.depth[id(output)] = depth + isinstance(part, (Linear, LinearThenActivation))
         self.source[id(output)] = part, inputs
-        if is_positive(part):
+        if is_positive(part) and (isinstance(part, Activation) or not has_constants):
             self.positive.add(id(output))
         self.kept.append(output)
         return output
+
+    def refuse_rescaled(self, part, tensor):
+        """Raise if pixels are rescaled before `part`: the bounds of its box would be those of other numbers."""
+        below, inputs = self.source.get(id(tensor), (None, None))
+        while below is not None:
+            if isinstance(below, (Affine, Through)) and not inherits_call(below.layer, HARMLESS):
+                raise UnsupportedLayerError(
+                    f"{below.layer.name!r} rescales the pixels before {part.layer.name!r}, so the bounds of the z-box "
+                    "rule are not those of what this layer sees. Explain the model behind the rescaling, on rescaled "
+                    "images and with their bounds, or choose another first rule (w_square, epsilon)."
+                )
+            below, inputs = self.source.get(id(inputs[0]), (None, None))
