@@ -238,6 +238,7 @@ def plot_ledger(rows, title=""):
                 positive, negative = positive + max(share, 0), negative + min(share, 0)
         axis.set_yticks(range(len(rows)), [row.layer for row in rows])
         axis.axvline(1, color="black", linewidth=0.8)
+        axis.set_xlim(right=max(axis.get_xlim()[1], 1.05))
         axis.set(xlabel="share of the score (median)", title=title)
         patches = [
             Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=label)

@@ -180,7 +180,7 @@ def signal(part, inputs, output, R):
 def rescale(part, inputs, output, R, shared=True):
     """DeepLIFT's rescale rule: m_j = (y - y') / (x - x') m_k, the gradient where x - x' is next to nothing.
 
-    Shrikumar, Greenside and Kundaje (2017, arXiv:1704.02685), section 3.5.1; R is the multiplier m_k.
+    Shrikumar, Greenside and Kundaje (2017, arXiv:1704.02685), section 3.5.2; R is the multiplier m_k.
     """
     (x, x_ref), (y, y_ref), (m, _) = (_halves(t, shared) for t in (*inputs, output, R))
     slope = ratio(y - y_ref, x - x_ref, otherwise=pullback(part, [x], tf.ones_like(m))[0])
@@ -226,7 +226,7 @@ def reveal_cancel(part, inputs, output, R, shared=True):
 
     With dz+ and dz- the sums of the positive and negative contributions to z - z' and f the activation,
     dy+ = 1/2 (f(z' + dz+) - f(z') + f(z' + dz- + dz+) - f(z' + dz-)), dy- alike, m+ = dy+ / dz+, m- = dy- / dz-.
-    Shrikumar et al. (2017), section 3.5.2.
+    Shrikumar et al. (2017), section 3.5.3.
     """
     linear, f = part.linear, part.activation
     (x, x_ref), (m, _), (w, _) = _halves(inputs[0], shared), _halves(R, shared), linear.weights()

@@ -159,7 +159,7 @@ def _without_head(tensor):
             )
         return _on_top(_Borrowed(operation, drop_activation=True), below), _described(operation)
     kind, of_keras = type(operation).__name__, type(operation).__module__.startswith("keras.")
-    if kind in HEAD_OPERATIONS and of_keras:
+    if kind in HEAD_OPERATIONS and of_keras and not isinstance(operation, keras.layers.Layer):
         return below, f"the operation {operation.name!r}"
     if inherits_call(operation, PASSES_ON) or _is_linear_activation(operation):
         scores, dropped = _without_head(below)
