@@ -31,7 +31,7 @@ BATCHES = (64, 128, 256, 512)
 def bare(model):
     """A compiled function of images and classes that returns the gradient, with nothing around it."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 28, 28, 1]), tf.TensorSpec([None], tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]]), tf.TensorSpec([None], tf.int64)])
     def run(x, target):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)

@@ -18,7 +18,7 @@ import utils  # noqa: F401  (first: it starts TensorFlow without its log lines)
 import keras
 import numpy as np
 import tensorflow as tf
-from benchmark import microseconds
+from benchmark import bare, microseconds
 
 from models import load_model
 from utils import attributions, composites
@@ -31,19 +31,6 @@ METHODS = {
     "LRP epsilon-gamma-box": lambda *a, **k: attributions.lrp(*a, composite=composites.EPSILON_GAMMA_BOX, **k),
     "DeepLIFT": attributions.deeplift,
 }
-
-
-def bare(model):
-    """A compiled function of images and classes that returns the gradient, with nothing around it."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]]), tf.TensorSpec([None], "int64")])
-    def run(x, target):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            score = tf.gather(model(x, training=False), target, axis=1, batch_dims=1)
-        return tape.gradient(score, x)
-
-    return run.get_concrete_function()
 
 
 def in_torch(model):
