@@ -41,11 +41,16 @@ def bare(model):
     return run.get_concrete_function()
 
 
-def microseconds(tasks):
-    """Median time of each task, in microseconds per gradient; tasks: name -> (function, gradients)."""
+def microseconds(tasks, warm=False):
+    """Median time of each task, in microseconds per gradient; tasks: name -> (function, gradients).
+
+    `warm`: call each function once more before it is timed, for short tasks, which suffer from what ran before.
+    """
     times = {name: [] for name in tasks}
     for _ in range(ROUNDS + 1):
         for name, (function, gradients) in tasks.items():
+            if warm:
+                function()
             start = time.perf_counter()
             function()
             times[name].append((time.perf_counter() - start) / gradients * 1e6)

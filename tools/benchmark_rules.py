@@ -111,7 +111,7 @@ def compare(title, model, x, y):
     tasks = {"bare": (lambda: run(x_tf, y_tf).numpy(), len(x))}
     tasks |= {name: (lambda m=m: m(model, x, y, batch_size=len(x)), len(x)) for name, m in METHODS.items()}
     tasks |= {f"other {name}": (function, len(x)) for name, function in others(model, x, y).items()}
-    found = microseconds(tasks)
+    found = microseconds(tasks, warm=True)
     print(f"\n{title}\n{'method':24}{'ms':>9}{'over bare':>11}{'other library':>16}{'times ours':>12}")
     for name in ("bare", *METHODS):
         other = found.get(f"other {name}")
