@@ -20,7 +20,7 @@ import numbers
 import numpy as np
 import scipy.special
 
-from utils.network import network_of, whole_number
+from utils.network import checked, whole_number
 from utils.relevance import deconvolution, deep_taylor, deeplift, guided_backprop, lrp
 
 
@@ -32,7 +32,7 @@ def gradient(model, x, target=None, *, explain="logit", batch_size=None):
     Its absolute value is the saliency map of Simonyan, Vedaldi and Zisserman (2014, arXiv:1312.6034, section 3).
     Unit: score per unit of x.
     """
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     return network.gradient(x, target, batch_size)
 
 
@@ -48,7 +48,7 @@ def sensitivity(model, x, target=None, *, explain="logit", batch_size=None):
 
 def gradient_x_input(model, x, target=None, *, explain="logit", batch_size=None):
     """Gradient times input (Shrikumar et al., 2016, arXiv:1605.01713): R_i = x_i df_c / dx_i, in the score's unit."""
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     return x * network.gradient(x, target, batch_size)
 
 
@@ -68,13 +68,13 @@ def simple_taylor(model, x, target=None, root_point=None, *, explain="logit", ba
         return_remainder: also return `[n]`, f_c(x) - f_c(x~) minus the sum of R (x~ = 0 for None): what the
             first-order terms do not explain.
     """
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     root = network.baselines(root_point, x)
     point = x if root_point is None else root
     relevance = (x - root) * network.gradient(point, target, batch_size)
     if not return_remainder:
         return relevance
-    return relevance, -_completeness_error(network, relevance, x, root, target, batch_size)
+    return relevance, -network.completeness_error(relevance, x, root, target, batch_size)
 
 
 def interior_gradients(model, x, target=None, baseline=None, alpha=0.5, *, explain="logit", batch_size=None):
@@ -91,7 +91,7 @@ def interior_gradients(model, x, target=None, baseline=None, alpha=0.5, *, expla
     Returns:
         An array of the shape of `x`; for several alphas `[len(alpha), n, ...]`.
     """
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     baseline = network.baselines(baseline, x)
     alphas = np.asarray(alpha)
     if alphas.ndim > 1 or alphas.dtype.kind not in "iuf" or not alphas.size or not np.isfinite(alphas).all():
@@ -127,7 +127,7 @@ def integrated_gradients(
         return_completeness_error: also return `[n]`, the sum of R minus (f_c(x) - f_c(x')), in the score's unit.
     """
     alphas, weights = quadrature(rule, steps)
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     baseline = network.baselines(baseline, x)
     alphas, weights = alphas.astype(x.dtype), weights.astype(x.dtype)
     average = np.zeros_like(x)
@@ -141,7 +141,7 @@ def integrated_gradients(
     relevance = (x - baseline) * average
     if not return_completeness_error:
         return relevance
-    return relevance, _completeness_error(network, relevance, x, baseline, target, batch_size)
+    return relevance, network.completeness_error(relevance, x, baseline, target, batch_size)
 
 
 def quadrature(rule, steps):
@@ -215,7 +215,7 @@ def smoothgrad(
     if return_standard_error and variant == "variance":
         raise ValueError("return_standard_error goes with variant='mean' or 'square'. Received: variant='variance'.")
     method = _method(method)
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     axes = tuple(range(1, x.ndim))
     spread = 0.15 * np.ptp(x, axes, keepdims=True) if sigma is None else np.full([len(x)] + [1] * len(axes), sigma)
     spread = spread.astype(x.dtype)[:, None]
@@ -248,12 +248,6 @@ def smoothgrad(
     return relevance, np.sqrt(variance / (samples - 1)).astype(x.dtype)
 
 
-def _checked(model, x, target, explain, batch_size):
-    network = network_of(model, explain)
-    x = network.images(x)
-    return network, x, network.targets(x, target, batch_size)
-
-
 def _chunks(images, steps, batch_size):
     """Pairs of slices of images and of steps, about `batch_size` points each; an image's steps in order."""
     parts = -(-steps // batch_size)  # one image at a time if its steps do not fit into a batch
@@ -262,12 +256,6 @@ def _chunks(images, steps, batch_size):
     for first in range(0, images, group):
         for start in range(0, steps, length):
             yield slice(first, min(first + group, images)), slice(start, min(start + length, steps))
-
-
-def _completeness_error(network, relevance, x, baseline, target, batch_size):
-    """The sum of each map minus f_c(x) - f_c(x'), `[n]`."""
-    difference = network.scores(x, target, batch_size) - network.scores(baseline, target, batch_size)
-    return relevance.reshape(len(x), -1).sum(-1) - difference
 
 
 def _as_one_map_each(maps, shape):

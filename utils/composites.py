@@ -31,7 +31,6 @@ from utils.parts import (
     Product,
     ReLU,
     Routing,
-    Softmax,
     Through,
 )
 from utils.rules import alpha_beta, epsilon, flat, gamma, w_square, z_box, z_plus
@@ -125,6 +124,3 @@ def key_of(composite):
         return value
 
     return tuple((test, of(rule)) for test, rule in composite.items())
-
-
-__all__ = ["CONVOLUTION", "DENSE", "FIRST", "Softmax", *NAMED]

@@ -34,6 +34,13 @@ def network_of(model, explain="logit"):
     return kept.networks[explain]
 
 
+def checked(model, x, target, explain, batch_size):
+    """What every method begins with: the network of `model`, its checked images, and a class index for each."""
+    network = network_of(model, explain)
+    x = network.images(x)
+    return network, x, network.targets(x, target, batch_size)
+
+
 class _Kept:
     """The networks of a model; no dictionary, for Keras would look into one when it saves the model."""
 
@@ -180,6 +187,11 @@ class Network:
             scores[k : k + size] = self._forward(x[k : k + size])
         self._refuse_unless_finite(scores, "scores")
         return scores if target is None else scores[np.arange(len(x)), target]
+
+    def completeness_error(self, R, x, baseline, target, batch_size=None):
+        """The sum of each map of `R` minus f_c(x) - f_c(x'), `[n]`."""
+        gain = self.scores(x, target, batch_size) - self.scores(baseline, target, batch_size)
+        return R.reshape(len(x), -1).sum(-1) - gain
 
     def gradient(self, x, target, batch_size=None):
         """The gradient of each image's score for its `target`, in the shape of `x`."""

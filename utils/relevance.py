@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils import composites, rules
-from utils.network import network_of
+from utils.network import checked
 from utils.surgery import with_rules
 
 
@@ -35,7 +35,7 @@ def lrp(
         composite: a table from `composites`, its name, or your own.
         layer: the name of a layer: return the relevance of its output instead of that of the input.
     """
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     return _backward(network, x, target, named(composite), "score", batch_size, layer)
 
 
@@ -53,7 +53,7 @@ def deep_taylor(model, x, target=None, low=0.0, high=1.0, layer=None, *, explain
     if (low is None) != (high is None):
         raise ValueError(f"low and high are both bounds or both None. Received: {low!r} and {high!r}.")
     composite = composites.DEEP_TAYLOR_UNBOUNDED
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     if low is not None:
         low, high = np.asarray(low, network.dtype), np.asarray(high, network.dtype)
         if not (np.all(low < high) and np.all(x >= low) and np.all(x <= high)):
@@ -73,7 +73,7 @@ def guided_backprop(model, x, target=None, *, explain="logit", batch_size=None):
     Springenberg et al. (2015, arXiv:1412.6806). Only ReLUs (relu, relu6) are changed; other activations keep
     their gradient.
     """
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     return _backward(network, x, target, composites.GUIDED, "one", batch_size)
 
 
@@ -84,7 +84,7 @@ def deconvolution(model, x, target=None, *, explain="logit", batch_size=None):
 
     Zeiler and Fergus (2014, arXiv:1311.2901); max-pooling goes back through its switches. Only ReLUs are changed.
     """
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     return _backward(network, x, target, composites.DECONVOLUTION, "one", batch_size)
 
 
@@ -112,7 +112,7 @@ def deeplift(
     """
     if rule not in ("rescale", "reveal_cancel"):
         raise ValueError(f"There is no such rule. Received: {rule!r}. Expected: 'rescale' or 'reveal_cancel'.")
-    network, x, target = _checked(model, x, target, explain, batch_size)
+    network, x, target = checked(model, x, target, explain, batch_size)
     references = network.baselines(baseline, x)
     shared = len(x) == 1 or np.ndim(baseline) < x.ndim or len(baseline) == 1 or baseline is None
     composite = composites.deeplift_composite(rule, shared)
@@ -124,8 +124,7 @@ def deeplift(
     R *= x - references
     if not return_completeness_error:
         return R
-    gain = network.scores(x, target, batch_size) - network.scores(references, target, batch_size)
-    return R, R.reshape(len(x), -1).sum(-1) - gain
+    return R, network.completeness_error(R, x, references, target, batch_size)
 
 
 LedgerRow = collections.namedtuple("LedgerRow", "layer kind incoming inputs bias stabiliser")
@@ -142,7 +141,7 @@ def relevance_ledger(model, x, target=None, composite=composites.EPSILON_PLUS, *
         `[n]`, sums over the part: `incoming`, `inputs` (what goes on), `stabiliser` (what eps takes) and `bias` (the
         rest: what biases take). inputs + bias + stabiliser = incoming. A layer with an activation has two rows.
     """
-    network, x, target = _checked(model, x, target, explain, None)
+    network, x, target = checked(model, x, target, explain, None)
     rows = []
 
     def recorded(rule):
@@ -181,12 +180,6 @@ def named(composite):
 
 def _sums(tensors, n):
     return sum((tf.reduce_sum(tf.reshape(t, (n, -1)), 1).numpy() for t in tensors), np.zeros(n))
-
-
-def _checked(model, x, target, explain, batch_size):
-    network = network_of(model, explain)
-    x = network.images(x)
-    return network, x, network.targets(x, target, batch_size)
 
 
 def _backward(network, x, target, composite, seed, batch_size, layer=None):
