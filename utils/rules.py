@@ -194,13 +194,16 @@ def rescale_max(part, inputs, output, R, shared=True):
     With t = max(y, y'), the image's winner accounts for t - y', the reference's for y - t, both over x - x'; so the
     parts sum to y - y'. As captum does it.
     """
-    if len(inputs) > 1:
-        return [_and_nothing(m, R) for m in _halves_of_maximum(part, inputs, output, R, shared)]
-    (x, x_ref), (y, y_ref), (m, _) = (_halves(t, shared) for t in (*inputs, output, R))
+    pairs, (y, y_ref), (m, _) = [_halves(x, shared) for x in inputs], _halves(output, shared), _halves(R, shared)
+    images = [x for x, _ in pairs]
+    references = [tf.broadcast_to(x_ref, tf.shape(x)) for x, x_ref in pairs]
     top = tf.maximum(y, y_ref)
-    at_image = pullback(part, [x], m * (top - y_ref))[0]
-    at_reference = pullback(part, [tf.broadcast_to(x_ref, tf.shape(x))], m * (y - top))[0]
-    return [_and_nothing(ratio(at_image + at_reference, x - x_ref, otherwise=pullback(part, [x], m)[0]), R)]
+    at_image, at_reference = pullback(part, images, m * (top - y_ref)), pullback(part, references, m * (y - top))
+    plain = pullback(part, images, m)
+    return [
+        _and_nothing(ratio(one + other, x - x_ref, otherwise=slope), R)
+        for one, other, x, x_ref, slope in zip(at_image, at_reference, images, references, plain)
+    ]
 
 
 @rule
@@ -333,17 +336,3 @@ def _and_nothing(lower, R):
     """What goes to the images, and zeros for the references."""
     rest = tf.shape(R)[0] - tf.shape(lower)[0]
     return tf.concat([lower, tf.zeros(tf.concat([[rest], tf.shape(lower)[1:]], 0), lower.dtype)], 0)
-
-
-def _halves_of_maximum(part, inputs, output, R, shared):
-    """`rescale_max` for a maximum over several inputs instead of a window."""
-    pairs, (y, y_ref), (m, _) = [_halves(x, shared) for x in inputs], _halves(output, shared), _halves(R, shared)
-    images = [x for x, _ in pairs]
-    references = [tf.broadcast_to(x_ref, tf.shape(x)) for x, x_ref in pairs]
-    top = tf.maximum(y, y_ref)
-    at_image, at_reference = pullback(part, images, m * (top - y_ref)), pullback(part, references, m * (y - top))
-    plain = pullback(part, images, m)
-    return [
-        ratio(one + other, x - x_ref, otherwise=slope)
-        for one, other, x, x_ref, slope in zip(at_image, at_reference, images, references, plain)
-    ]
