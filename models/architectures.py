@@ -61,4 +61,28 @@ def mnist_cnn_max():
     )
 
 
-ARCHITECTURES = {build.__name__: build for build in (mnist_dense, mnist_cnn, mnist_cnn_max)}
+def cluttered_cnn():
+    """Convolutions, global average pooling, one linear layer: the head that class activation maps need.
+
+    Scenes `[n, 60, 60, 1]` -> logits `[n, 10]`; the last feature maps, `conv5`, are 15 x 15. The head
+    has no biases, so a logit is the average of a map over those 225 places, and nothing else. Each place
+    sees 34 x 34 pixels of the scene.
+    """
+    return keras.Sequential(
+        [
+            keras.Input((60, 60, 1), name="scene"),
+            layers.Conv2D(32, 3, padding="same", activation="relu", name="conv1"),
+            layers.MaxPooling2D(2, name="pool1"),
+            layers.Conv2D(64, 3, padding="same", activation="relu", name="conv2"),
+            layers.MaxPooling2D(2, name="pool2"),
+            layers.Conv2D(128, 3, padding="same", activation="relu", name="conv3"),
+            layers.Conv2D(128, 3, padding="same", activation="relu", name="conv4"),
+            layers.Conv2D(128, 3, padding="same", activation="relu", name="conv5"),
+            layers.GlobalAveragePooling2D(name="average"),
+            layers.Dense(10, use_bias=False, name="logits"),
+        ],
+        name="cluttered_cnn",
+    )
+
+
+ARCHITECTURES = {build.__name__: build for build in (mnist_dense, mnist_cnn, mnist_cnn_max, cluttered_cnn)}

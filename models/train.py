@@ -1,6 +1,7 @@
 """Train a network of the series from scratch: `python -m models.train NAME`."""
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -18,17 +19,18 @@ import tensorflow as tf
 import models
 from utils import data
 
-# epochs and the highest learning rate; the accuracies asked of each network, in percent of the test images
+# epochs, the highest learning rate and the size of a batch
 RECIPES = {
     "mnist_dense": {"epochs": 30, "learning_rate": 2e-3, "batch_size": 128},
     "mnist_cnn": {"epochs": 12, "learning_rate": 2e-3, "batch_size": 128},
     "mnist_cnn_max": {"epochs": 14, "learning_rate": 2e-3, "batch_size": 128},
+    "cluttered_cnn": {"epochs": 8, "learning_rate": 2e-3, "batch_size": 128},
 }
 AUGMENTATION = "rotation up to 11 degrees, shift up to 2 pixels, size 90 to 112 percent"
 
 
 def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
-    """Train network `name` on MNIST and write `NAME.weights.h5` and `NAME.json` into `folder`.
+    """Train network `name` on MNIST or on scenes made of it; write `NAME.weights.h5` and `NAME.json` into `folder`.
 
     Args:
         name: a key of `models.ARCHITECTURES`.
@@ -53,22 +55,38 @@ def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
             "Expected: 60,000. Set NN_DATA to a folder with mnist.npz, or connect to a network."
         )
     x_train, y_train = x_train[:images], y_train[:images]
+    embedded = [np.concatenate(arrays) for arrays in zip(*data.embedded_digits())]
+    steps = -(-len(x_train) // batch_size)
+    if name == "cluttered_cnn":
+        trained_on = (
+            f"{epochs * steps * batch_size:,} scenes of {len(x_train):,} training images of MNIST, none of them twice"
+        )
+        batches = scenes(x_train, y_train, batch_size, seed)
+        x_test, y_test, _ = data.cluttered_digits(x_test, y_test, 10_000)
+        x_embedded, y_embedded, _ = data.cluttered_digits(*embedded, 2_000)
+    else:
+        trained_on = f"{len(x_train):,} training images of MNIST, augmented: {AUGMENTATION}"
+        batches = augmented(x_train, y_train, batch_size, seed).repeat()
+        x_embedded, y_embedded = embedded
 
     model = models.ARCHITECTURES[name]()
-    steps = epochs * -(-len(x_train) // batch_size)
     model.compile(
-        keras.optimizers.AdamW(one_cycle(recipe["learning_rate"], steps), weight_decay=1e-4),
+        keras.optimizers.AdamW(one_cycle(recipe["learning_rate"], epochs * steps), weight_decay=1e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     start = time.time()
-    batches = augmented(x_train, y_train, batch_size, seed)
-    model.fit(batches, epochs=epochs, shuffle=False, validation_data=(x_test, y_test), validation_batch_size=1000)
-
-    embedded = [np.concatenate(arrays) for arrays in zip(*data.embedded_digits())]
+    model.fit(
+        batches,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        shuffle=False,
+        validation_data=(x_test, y_test),
+        validation_batch_size=1000,
+    )
     card = {
         "name": name,
-        "trained_on": f"{len(x_train):,} training images of MNIST, augmented: {AUGMENTATION}",
+        "trained_on": trained_on,
         "optimizer": "AdamW, weight decay 1e-4, one-cycle learning rate",
         "learning_rate": recipe["learning_rate"],
         "batch_size": batch_size,
@@ -77,7 +95,7 @@ def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
         "parameters": model.count_params(),
         "test_images": len(x_test),
         "test_accuracy": accuracy(model, x_test, y_test),
-        "embedded_digits_accuracy": accuracy(model, *embedded),
+        "embedded_digits_accuracy": accuracy(model, x_embedded, y_embedded),
         "minutes": round((time.time() - start) / 60, 1),
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
     }
@@ -104,6 +122,18 @@ def augmented(x, y, batch_size, seed):
     )
     images = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed).batch(batch_size)
     return images.map(lambda x, y: (distort(x, training=True), y), num_parallel_calls=1).prefetch(2)
+
+
+def scenes(x, y, batch_size, seed):
+    """Batches of new scenes, made while the network trains on those before them: it never sees one twice."""
+
+    def make():
+        for batch in itertools.count():
+            yield data.cluttered_digits(x, y, batch_size, seed=seed + batch)[:2]
+
+    size = data.cluttered_digits(x, y, 1).images.shape[1:]
+    signature = tf.TensorSpec((batch_size, *size), "float32"), tf.TensorSpec(batch_size, "int64")
+    return tf.data.Dataset.from_generator(make, output_signature=signature).prefetch(4)
 
 
 def accuracy(model, x, y):

@@ -209,9 +209,9 @@ def hand_all_to_each_branch(patch):
 def swap_the_halves_of_the_bias(patch):
     shares = rules.shares
 
-    def with_all_of_the_bias(part, a, up, down, b, R, eps):
+    def with_all_of_the_bias(part, a, up, down, b, R, eps, sign=None):
         other = None if b is None else part.weights()[1] - b
-        return shares(part, a, up, down, other, R, eps)
+        return shares(part, a, up, down, other, R, eps, sign)
 
     patch.setattr(rules, "shares", with_all_of_the_bias)
 
@@ -225,11 +225,14 @@ def spread_over_the_window(patch):
 
 
 def add_the_stabiliser_whatever_the_sign(patch):
-    patch.setattr(rules, "divide", lambda R, z, eps: R / (z + tf.cast(eps, z.dtype)))
+    patch.setattr(rules, "divide", lambda R, z, eps, sign=None: R / (z + tf.cast(eps, z.dtype)))
 
 
 def subtract_the_stabiliser(patch):
-    patch.setattr(rules, "divide", lambda R, z, eps: R / (z - tf.cast(tf.where(z >= 0, eps, -eps), z.dtype)))
+    def wrong(R, z, eps, sign=None):
+        return R / (z - tf.cast(tf.where(z >= 0, eps, -eps), z.dtype))
+
+    patch.setattr(rules, "divide", wrong)
 
 
 def merge_a_norm_with_another_epsilon(patch):

@@ -304,3 +304,11 @@ def test_a_model_that_a_composite_would_compute_otherwise_is_noticed(monkeypatch
     model = model_of(L.ZeroPadding1D(1), L.Conv1D(2, 3, padding="same"), L.GlobalAveragePooling1D(), shape=(6, 1))
     with refused("do not compute what the model computes", "scores differ"):
         lrp(model, X[..., None], 0, {CONVOLUTION: rules.epsilon()} | EPSILON)
+
+
+@pytest.mark.parametrize("method", [lrp, relevance_ledger])
+@pytest.mark.parametrize("composite", ["DEEP_TAYLOR", {FIRST: rules.z_box} | EPSILON], ids=["named", "bare rule"])
+def test_a_box_behind_a_rescaling_is_refused_in_the_map_and_in_the_ledger(method, composite):
+    model = model_of(L.Rescaling(2.0, -1.0, name="to_signed"), L.Dense(3, name="scores"))
+    with refused("to_signed", "z-box"):
+        method(model, X, 0, composite=composite)

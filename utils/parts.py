@@ -17,6 +17,7 @@ class Part:
     """One elementary map: `part(*inputs)`. `layer` is the Keras layer (or operation) that it comes from."""
 
     inputs_are_positive = False  # set while a model is rebuilt: no input can be below 0, so half of a rule vanishes
+    output_is_positive = False  # likewise
 
     def __init__(self, layer, function):
         self.layer, self.function = layer, function
@@ -33,7 +34,8 @@ class Weighted(Part):
 
     def __call__(self, x):
         kernel, bias = self.weights()
-        return self.map(x, kernel) if bias is None else self.map(x, kernel) + bias
+        # ops.add: the bias as Keras adds it, in one step with the convolution
+        return self.map(x, kernel) if bias is None else ops.add(self.map(x, kernel), bias)
 
 
 class Linear(Weighted):

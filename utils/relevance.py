@@ -153,6 +153,7 @@ def relevance_ledger(model, x, target=None, composite=composites.EPSILON_PLUS, *
             rows.append(LedgerRow(part.layer.name, kind, incoming, going, incoming - going - taken, taken))
             return lower
 
+        record.func = getattr(rule, "func", rule)  # by which it is known, like a rule with parameters
         return record
 
     table = {test: recorded(rule) for test, rule in named(composite).items()}

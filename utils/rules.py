@@ -13,6 +13,7 @@ import contextlib
 import functools
 import inspect
 
+import numpy as np
 import tensorflow as tf
 
 from utils.parts import Part
@@ -70,7 +71,7 @@ def epsilon(part, inputs, output, R, eps=EPS, bias=True):
     """
     if not bias and _bias_of(part) is not None:
         output = output - _bias_of(part)
-    s = divide(R, output, eps)
+    s = divide(R, output, eps, sign=1 if part.output_is_positive else None)
     return [a * c for a, c in zip(inputs, pullback(part, inputs, s))]
 
 
@@ -84,9 +85,11 @@ def gamma(part, inputs, output, R, gamma=0.25, eps=EPS, bias=True):
     (a,), (w, b) = inputs, _weights(part, bias)
     up, down = w + gamma * positive(w), w + gamma * negative(w)
     b_up, b_down = (None, None) if b is None else (b + gamma * positive(b), b + gamma * negative(b))
-    zero, z = tf.zeros_like(R), output if bias or _bias_of(part) is None else output - _bias_of(part)
-    raised = shares(part, a, up, down, b_up, tf.where(z > 0, R, zero), eps)
-    lowered = shares(part, a, down, up, b_down, tf.where(z < 0, R, zero), eps)
+    z = output if bias or _bias_of(part) is None else output - _bias_of(part)
+    above, below = where_positive(z, R), where_positive(-z, R)
+    raised = shares(part, a, up, down, b_up, above, eps)
+    # under a ReLU, no relevance comes to what is below 0, and half of the work is saved
+    lowered = if_any(below != 0, lambda: shares(part, a, down, up, b_down, below, eps), lambda: tf.zeros_like(a))
     return [raised + lowered]
 
 
@@ -100,10 +103,10 @@ def alpha_beta(part, inputs, output, R, alpha=2.0, beta=1.0, eps=EPS, bias=True)
     if abs(alpha - beta - 1) > 1e-9 or beta < 0:
         raise ValueError(f"alpha - beta must be 1, and beta not below 0. Received: alpha={alpha}, beta={beta}.")
     (a,), (w, b) = inputs, _weights(part, bias)
-    excites = shares(part, a, positive(w), negative(w), positive(b), alpha * R, eps)
+    excites = shares(part, a, positive(w), negative(w), positive(b), alpha * R, eps, sign=1)
     if beta == 0:
         return [excites]
-    return [excites + shares(part, a, negative(w), positive(w), negative(b), -beta * R, eps)]
+    return [excites + shares(part, a, negative(w), positive(w), negative(b), -beta * R, eps, sign=-1)]
 
 
 @rule
@@ -114,7 +117,7 @@ def z_plus(part, inputs, output, R, eps=EPS, bias=False):
     written for contributions, it takes inputs of both signs. Equal to alpha_beta(1, 0).
     """
     (a,), (w, b) = inputs, _weights(part, bias)
-    return [shares(part, a, positive(w), negative(w), positive(b), R, eps)]
+    return [shares(part, a, positive(w), negative(w), positive(b), R, eps, sign=1)]
 
 
 @rule
@@ -126,13 +129,17 @@ def z_box(part, inputs, output, R, low=0.0, high=1.0, eps=EPS):
     nothing is left.
     """
     (a,), (w, _) = inputs, _weights(part, False)
-    low, high = (tf.broadcast_to(tf.constant(bound, a.dtype), tf.shape(a)) for bound in (low, high))
-    terms = (a, w, 1), (low, positive(w), -1), (high, negative(w), -1)
-    z = sum(sign * part.map(x, kernel) for x, kernel, sign in terms)
-    s = divide(R, z, eps)
-    return [
-        sum(sign * x * pullback(lambda t, kernel=kernel: part.map(t, kernel), [x], s)[0] for x, kernel, sign in terms)
+    z = output if _bias_of(part) is None else output - _bias_of(part)
+    corners = [
+        (tf.broadcast_to(tf.constant(bound, a.dtype), tf.shape(a)[1:])[None], kernel)
+        for bound, kernel in ((low, positive(w)), (high, negative(w)))
+        if np.any(bound)  # most often low is 0
     ]
+    s = divide(R, z - sum(part.map(corner, kernel) for corner, kernel in corners), eps)
+    lower = a * pullback(part, inputs, s)[0]
+    for corner, kernel in corners:
+        lower -= corner * pullback(lambda t, kernel=kernel: part.map(t, kernel), inputs, s)[0]
+    return [lower]
 
 
 @rule
@@ -173,7 +180,8 @@ def signal(part, inputs, output, R):
     return [R, *(tf.zeros_like(gate) for gate in inputs[1:])]
 
 
-# --- DeepLIFT: in a batch, the images come first, then the references: one for all, or one for each
+# --- DeepLIFT: in a batch, the images come first, then the references: one for all (`shared`), or one for each. The
+# references are treated as images whose references are they themselves; the multipliers that reach them are 0.
 
 
 @rule
@@ -182,9 +190,8 @@ def rescale(part, inputs, output, R, shared=True):
 
     Shrikumar, Greenside and Kundaje (2017, arXiv:1704.02685), section 3.5.2; R is the multiplier m_k.
     """
-    (x, x_ref), (y, y_ref), (m, _) = (_halves(t, shared) for t in (*inputs, output, R))
-    slope = ratio(y - y_ref, x - x_ref, otherwise=pullback(part, [x], tf.ones_like(m))[0])
-    return [_and_nothing(m * slope, R)]
+    dx, dy = (t - _references(t, shared) for t in (*inputs, output))
+    return [ratio(R * dy, dx, otherwise=pullback(part, inputs, R)[0])]
 
 
 @rule
@@ -194,15 +201,14 @@ def rescale_max(part, inputs, output, R, shared=True):
     With t = max(y, y'), the image's winner accounts for t - y', the reference's for y - t, both over x - x'; so the
     parts sum to y - y'. As captum does it.
     """
-    pairs, (y, y_ref), (m, _) = [_halves(x, shared) for x in inputs], _halves(output, shared), _halves(R, shared)
-    images = [x for x, _ in pairs]
-    references = [tf.broadcast_to(x_ref, tf.shape(x)) for x, x_ref in pairs]
-    top = tf.maximum(y, y_ref)
-    at_image, at_reference = pullback(part, images, m * (top - y_ref)), pullback(part, references, m * (y - top))
-    plain = pullback(part, images, m)
+    references = [tf.broadcast_to(_references(x, shared), tf.shape(x)) for x in inputs]
+    y_ref = _references(output, shared)
+    top = tf.maximum(output, y_ref)
+    at_image, at_reference = pullback(part, inputs, R * (top - y_ref)), pullback(part, references, R * (output - top))
+    plain = pullback(part, inputs, R)
     return [
-        _and_nothing(ratio(one + other, x - x_ref, otherwise=slope), R)
-        for one, other, x, x_ref, slope in zip(at_image, at_reference, images, references, plain)
+        ratio(one + other, x - x_ref, otherwise=slope)
+        for one, other, x, x_ref, slope in zip(at_image, at_reference, inputs, references, plain)
     ]
 
 
@@ -214,13 +220,13 @@ def rescale_product(part, inputs, output, R, shared=True):
     """
     if len(inputs) == 1:
         return pullback(part, inputs, R)
-    m, lower, factors = _halves(R, shared)[0], [], list(inputs)
+    lower, factors = [], list(inputs)
     while len(factors) > 1:
         last = factors.pop()
-        middles = [sum(_halves(t, shared)) / 2 for t in (functools.reduce(tf.multiply, factors), last)]
-        m, back = pullback(tf.multiply, middles, m)
+        middles = [(t + _references(t, shared)) / 2 for t in (functools.reduce(tf.multiply, factors), last)]
+        R, back = pullback(tf.multiply, middles, R)
         lower.insert(0, back)
-    return [_and_nothing(back, R) for back in (m, *lower)]
+    return [R, *lower]
 
 
 @rule
@@ -231,24 +237,23 @@ def reveal_cancel(part, inputs, output, R, shared=True):
     dy+ = 1/2 (f(z' + dz+) - f(z') + f(z' + dz- + dz+) - f(z' + dz-)), dy- alike, m+ = dy+ / dz+, m- = dy- / dz-.
     Shrikumar et al. (2017), section 3.5.3.
     """
-    linear, f = part.linear, part.activation
-    (x, x_ref), (m, _), (w, _) = _halves(inputs[0], shared), _halves(R, shared), linear.weights()
+    linear, f, (x,), (w, _) = part.linear, part.activation, inputs, part.linear.weights()
+    x_ref = _references(x, shared)
     dx, z_ref = x - x_ref, linear(x_ref)
     up = linear.map(positive(dx), positive(w)) + linear.map(negative(dx), negative(w))
     down = linear.map(positive(dx), negative(w)) + linear.map(negative(dx), positive(w))
     both = f(z_ref + up + down)
     dy_up = (f(z_ref + up) - f(z_ref) + both - f(z_ref + down)) / 2
     dy_down = (f(z_ref + down) - f(z_ref) + both - f(z_ref + up)) / 2
-    slope = pullback(f, [z_ref + up + down], tf.ones_like(m))[0]
-    m_up, m_down = m * ratio(dy_up, up, otherwise=slope), m * ratio(dy_down, down, otherwise=slope)
+    slope = pullback(f, [z_ref + up + down], R)[0]
+    m_up, m_down = ratio(R * dy_up, up, otherwise=slope), ratio(R * dy_down, down, otherwise=slope)
 
     def back(kernel, multiplier):
         return pullback(lambda t: linear.map(t, kernel), [dx], multiplier)[0]
 
     of_more = back(positive(w), m_up) + back(negative(w), m_down)
     of_less = back(negative(w), m_up) + back(positive(w), m_down)
-    lower = tf.where(dx > 0, of_more, tf.where(dx < 0, of_less, (of_more + of_less) / 2))
-    return [_and_nothing(lower, R)]
+    return [tf.where(dx > 0, of_more, tf.where(dx < 0, of_less, (of_more + of_less) / 2))]
 
 
 # --- what the rules are made of
@@ -256,7 +261,8 @@ def reveal_cancel(part, inputs, output, R, shared=True):
 
 def pullback(function, inputs, upper):
     """The vector-Jacobian product: `upper` taken back through `function` at `inputs`; a list, one for each input."""
-    inputs = [tf.identity(x) for x in inputs]  # a tensor that comes in twice counts once each time
+    if len(inputs) > 1:
+        inputs = [tf.identity(x) for x in inputs]  # a tensor that comes in twice counts once each time
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
         output = function(*inputs)
@@ -274,10 +280,11 @@ def negative(x):
 _absorbed = []  # where `divide` notes what the stabiliser takes, while `absorption` is open
 
 
-def divide(R, z, eps):
-    """R / (z + eps sign(z)) with sign(0) = 1."""
-    eps = tf.constant(eps, z.dtype)
-    s = R / (z + tf.where(z >= 0, eps, -eps))
+def divide(R, z, eps, sign=None):
+    """R / (z + eps sign(z)) with sign(0) = 1; `sign`, where it is known that all z are at least 0, or at most 0."""
+    if sign is None:
+        sign = tf.sign(z + np.finfo(z.dtype.as_numpy_dtype).tiny)  # 1 at 0; tf.where takes twice the time
+    s = R / (z + tf.constant(eps, z.dtype) * sign)
     if _absorbed:
         _absorbed[-1].append(R - s * z)
     return s
@@ -293,18 +300,35 @@ def absorption():
         _absorbed.pop()
 
 
-def shares(part, a, up, down, b, R, eps):
-    """R in proportion to the terms (a)+ up + (a)- down (+ b): kernel `up` for positive inputs, `down` for negative."""
-    terms = [(a, up)] if part.inputs_are_positive else [(positive(a), up), (negative(a), down)]
-    z = sum(part.map(x, kernel) for x, kernel in terms)
-    s = divide(R, z if b is None else z + b, eps)
-    return sum(x * pullback(lambda t, kernel=kernel: part.map(t, kernel), [x], s)[0] for x, kernel in terms)
+def where_positive(z, R):
+    """R where z > 0, and 0 elsewhere."""
+    return tf.raw_ops.ReluGrad(gradients=R, features=z)
+
+
+def if_any(condition, then, otherwise):
+    """`then()` if `condition` holds anywhere, or else `otherwise()`; only one of the two is computed."""
+    return tf.cond(tf.reduce_any(condition), then, otherwise)
+
+
+def shares(part, a, up, down, b, R, eps, sign=None):
+    """R in proportion to the terms (a)+ up + (a)- down (+ b): kernel `up` for positive inputs, `down` for negative.
+
+    `sign`, where it is known, is that of all terms.
+    """
+
+    def of(terms):
+        z = sum(part.map(x, kernel) for x, kernel in terms)
+        s = divide(R, z if b is None else z + b, eps, sign)
+        return sum(x * pullback(lambda t, kernel=kernel: part.map(t, kernel), [x], s)[0] for x, kernel in terms)
+
+    if part.inputs_are_positive:
+        return of([(a, up)])
+    return if_any(a < 0, lambda: of([(positive(a), up), (negative(a), down)]), lambda: of([(a, up)]))
 
 
 def ratio(difference, by, otherwise):
     """difference / by, and `otherwise` where `by` is below `NEAR`."""
-    near = tf.abs(by) < NEAR
-    return tf.where(near, otherwise, difference / tf.where(near, tf.ones_like(by), by))
+    return tf.where(tf.abs(by) < NEAR, otherwise, difference / by)
 
 
 def _weights(part, bias):
@@ -327,12 +351,6 @@ def _by_weight(part, inputs, w, b, R, eps):
     return pullback(lambda t: part.map(t, w), [ones], divide(R, z if b is None else z + b, eps))
 
 
-def _halves(t, shared):
-    """A batch of images and references, taken apart."""
-    return (t[:-1], t[-1:]) if shared else tf.split(t, 2)
-
-
-def _and_nothing(lower, R):
-    """What goes to the images, and zeros for the references."""
-    rest = tf.shape(R)[0] - tf.shape(lower)[0]
-    return tf.concat([lower, tf.zeros(tf.concat([[rest], tf.shape(lower)[1:]], 0), lower.dtype)], 0)
+def _references(t, shared):
+    """For each row of a batch, the row of its reference; a single one if all have the same."""
+    return t[-1:] if shared else tf.tile(tf.split(t, 2)[1], [2] + [1] * (len(t.shape) - 1))

@@ -341,12 +341,13 @@ class _Rebuilder:
                 f"kind {type(part).__name__}. Add a line for it, {{{type(part).__name__}: rule}}, if you know one."
             )
         part.inputs_are_positive = all(id(x) in self.positive for x in inputs)
+        part.output_is_positive = is_positive(part) and (isinstance(part, Activation) or not has_constants)
         if depth == 0 and getattr(rule, "func", rule) is z_box:
             self.refuse_rescaled(part, inputs[0])
         output = _Local(part, rule, inputs[0].dtype)(*inputs)
         self.depth[id(output)] = depth + isinstance(part, (Linear, LinearThenActivation))
         self.source[id(output)] = part, inputs
-        if is_positive(part) and (isinstance(part, Activation) or not has_constants):
+        if part.output_is_positive:
             self.positive.add(id(output))
         self.kept.append(output)
         return output
