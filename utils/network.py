@@ -10,7 +10,7 @@ import tensorflow as tf
 from utils.surgery import check_model, logits_of
 
 
-def network_of(model, explain="logit"):
+def network_of(model, explain="logit", several_inputs=False):
     """Return the `Network` of `model`, compiled at its first use and kept with the model for as long as that lives.
 
     It is made anew when a layer was exchanged or has got other attributes since (an activation, a slope, LoRA,
@@ -19,11 +19,12 @@ def network_of(model, explain="logit"):
     Args:
         model: a built functional or Sequential Keras model.
         explain: "logit" for the score before a softmax head, "output" for the model's own output.
+        several_inputs: whether a model with more than one input will do.
 
     Raises:
         ValueError: `model` or `explain` is not one of these.
     """
-    check_model(model)
+    check_model(model, several_inputs)
     if not isinstance(explain, str) or explain not in ("logit", "output"):
         raise ValueError(f"explain names the score to explain. Received: {explain!r}. Expected: 'logit' or 'output'.")
     # in its dictionary, so that Keras neither tracks nor saves it, and both are forgotten together
@@ -76,14 +77,15 @@ class Network:
 
     def __init__(self, model, explain, state):
         logits = logits_of(model, verbose=False) if explain == "logit" else model
-        self.model = keras.Model(logits.inputs[0], logits.outputs[0])  # the same layers, not the same object
+        inputs = logits.inputs if len(logits.inputs) > 1 else logits.inputs[0]
+        self.model = keras.Model(inputs, logits.outputs[0])  # the same layers, not the same object
         self._unchecked, self._no_head_found = True, explain == "logit" and logits is model
         self.state = state
-        self.compiled = {}  # what `relevance` compiles for this network
+        self.compiled = {}  # what the methods compile for this network: see `once`
         self.name = model.name
         self.shape = tuple(self.model.inputs[0].shape[1:])
-        self.dtype = np.dtype(keras.backend.standardize_dtype(self.model.inputs[0].dtype))
-        if self.dtype.kind != "f":
+        self.dtype = _type_of(self.model.inputs[0])
+        if self.dtype.kind != "f" and len(self.model.inputs) == 1:
             raise ValueError(
                 f"The input of {self.name!r} is {self.dtype}. Expected: float16, float32 or float64, for there is no "
                 "gradient with respect to whole numbers, and NumPy has no bfloat16. Explain the part of the model "
@@ -106,27 +108,53 @@ class Network:
 
     def images(self, x, name="x"):
         """Check `x` and return it as an array `[n, ...]` in the type of the model's input."""
+        return self._checked_array(x, name, self.shape, self.dtype)
+
+    def inputs(self, x):
+        """Check what goes into a model of one input or several: an array, or a list of arrays in the model's order."""
+        tensors = self.model.inputs
+        if len(tensors) == 1:
+            return self.images(x)
+        names = [tensor.name for tensor in tensors]
+        if isinstance(x, dict) and set(x) == set(names):
+            x = [x[name] for name in names]
+        if not isinstance(x, (list, tuple)) or len(x) != len(names):
+            raise ValueError(
+                f"{self.name!r} has {len(names)} inputs. Received: {type(x).__name__}. Expected: a list of arrays for "
+                f"{names}, or a dictionary with these names."
+            )
+        arrays = [
+            self._checked_array(values, f"x, {tensor.name!r},", tuple(tensor.shape[1:]), _type_of(tensor))
+            for values, tensor in zip(x, tensors)
+        ]
+        if len({len(values) for values in arrays}) > 1:
+            raise ValueError(f"The inputs differ in length. Received: {[len(values) for values in arrays]}.")
+        return arrays
+
+    def _checked_array(self, x, name, shape, dtype):
         x = _as_array(x, name)
-        if x.dtype.kind != "f" and x.dtype != "bfloat16":
+        if dtype.kind != "f" and x.dtype.kind not in "iub":
+            raise ValueError(f"{name} must hold whole numbers ({dtype}). Received: {x.dtype}.")
+        if dtype.kind == "f" and x.dtype.kind != "f" and x.dtype != "bfloat16":
             raise ValueError(
                 f"{name} must hold floating-point numbers in the range the model was trained on. Received: {x.dtype}"
                 f"{f' from {x.min()} to {x.max()}' if x.size and x.dtype.kind in 'iu' else ''}. The range is not "
                 "guessed: convert as for training, for example x.astype('float32') / 255."
             )
-        fits = x.ndim == len(self.shape) + 1 and all(size in (None, got) for size, got in zip(self.shape, x.shape[1:]))
+        fits = x.ndim == len(shape) + 1 and all(size in (None, got) for size, got in zip(shape, x.shape[1:]))
         if not fits:
-            one = x.ndim == len(self.shape) and all(size in (None, got) for size, got in zip(self.shape, x.shape))
+            one = x.ndim == len(shape) and all(size in (None, got) for size, got in zip(shape, x.shape))
             raise ValueError(
                 f"{name} does not fit the input of {self.name!r}. Received: shape {x.shape}. Expected: "
-                f"{_shape_text(self.shape)}. {f'For a single image, pass {name}[None].' if one else ''}".rstrip()
+                f"{_shape_text(shape)}. {f'For a single image, pass {name}[None].' if one else ''}".rstrip()
             )
         with np.errstate(over="ignore"):  # what overflows is refused below
-            x = x.astype(self.dtype, copy=False)
+            x = x.astype(dtype, copy=False)
         bad = ~np.isfinite(x)
         if bad.any():
             raise ValueError(
                 f"{name} must hold finite numbers. Received: {bad.sum()} values that are NaN, infinite or too large "
-                f"for {self.dtype}, the first at index {tuple(map(int, np.argwhere(bad)[0]))}."
+                f"for {dtype}, the first at index {tuple(map(int, np.argwhere(bad)[0]))}."
             )
         return x
 
@@ -135,9 +163,9 @@ class Network:
         if target is None:
             return self.scores(x, batch_size=batch_size).argmax(-1)
         target = _as_array(target, "target")
-        if not target.size and not len(x):
+        if not target.size and not rows(x):
             return np.zeros(0, "int64")
-        expected = f"a class index from 0 to {self.classes - 1}, or one for each of the {len(x)} images"
+        expected = f"a class index from 0 to {self.classes - 1}, or one for each of the {rows(x)} images"
         if target.dtype.kind not in "iu":
             raise ValueError(f"target must hold whole numbers. Received: {target.dtype}. Expected: {expected}.")
         if target.ndim > 1:
@@ -145,14 +173,14 @@ class Network:
                 f"target has too many axes. Received: shape {target.shape}. Expected: {expected}. "
                 "Of one-hot labels, pass labels.argmax(-1)."
             )
-        if target.ndim == 1 and len(target) != len(x):
+        if target.ndim == 1 and len(target) != rows(x):
             raise ValueError(f"target does not fit x. Received: {len(target)} targets. Expected: {expected}.")
         if target.size and not (0 <= target.min() and target.max() < self.classes):
             raise ValueError(
                 f"target names a class that {self.name!r} does not have. Received: {target.min()} to {target.max()}. "
                 f"Expected: {expected}."
             )
-        return np.broadcast_to(target, len(x)).astype("int64")
+        return np.broadcast_to(target, rows(x)).astype("int64")
 
     def baselines(self, baseline, x):
         """Check `baseline` (None, a number, one image `[...]` or `[n, ...]`) and return it in the shape of `x`."""
@@ -175,18 +203,18 @@ class Network:
     def batch_size(self, batch_size, x):
         """Check `batch_size`; for None, return about as many images as make 200,000 pixels, at most 256."""
         if batch_size is None:
-            pixels = max(1, int(np.prod(x.shape[1:-1])))
+            pixels = max(1, *(int(np.prod(part.shape[1:-1])) for part in keras.tree.flatten(x)))
             return int(np.clip(200_704 // pixels, 1 if pixels > 200_704 else 4, 256))
         return whole_number(batch_size, "batch_size")
 
     def scores(self, x, target=None, batch_size=None):
         """Scores `[n, classes]` of checked images; with `target` `[n]`, only each image's own, `[n]`."""
         size = self.batch_size(batch_size, x)
-        scores = np.zeros((len(x), self.classes), self.dtype)
-        for k in range(0, len(x), size):
-            scores[k : k + size] = self._forward(x[k : k + size])
-        self._refuse_unless_finite(scores, "scores")
-        return scores if target is None else scores[np.arange(len(x)), target]
+        scores = np.zeros((rows(x), self.classes), self.dtype if self.dtype.kind == "f" else "float32")
+        for k in range(0, len(scores), size):
+            scores[k : k + size] = self._forward(chunk(x, k, size))
+        self.refuse_unless_finite(scores, "scores")
+        return scores if target is None else scores[np.arange(len(scores)), target]
 
     def completeness_error(self, R, x, baseline, target, batch_size=None):
         """The sum of each map of `R` minus f_c(x) - f_c(x'), `[n]`."""
@@ -199,10 +227,17 @@ class Network:
         gradient = np.empty_like(x)
         for k in range(0, len(x), size):
             gradient[k : k + size], outputs = self._backward(x[k : k + size], target[k : k + size])
-            if self._unchecked:
-                self._check_outputs(x[k : k + size], outputs.numpy())
-        self._refuse_unless_finite(gradient, "gradients")
+            self.check_outputs(x[k : k + size], outputs)
+        self.refuse_unless_finite(gradient, "gradients")
         return gradient
+
+    def once(self, key, make):
+        """What `make()` returns, made at the first call with `key` and kept, with the last `MOST_COMPILED` others."""
+        if key not in self.compiled:
+            if len(self.compiled) >= MOST_COMPILED:
+                self.compiled.pop(next(iter(self.compiled)))
+            self.compiled[key] = make()
+        return self.compiled[key]
 
     @functools.cached_property
     def _forward(self):
@@ -232,10 +267,14 @@ class Network:
 
     @property
     def spec(self):
-        return tf.TensorSpec([None, *self.shape], self.dtype)
+        specs = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in self.model.inputs]
+        return specs if len(specs) > 1 else specs[0]
 
-    def _check_outputs(self, x, outputs):
+    def check_outputs(self, x, outputs):
         """Look at the first outputs: are they scores, and does each belong to its own image?"""
+        if not self._unchecked:
+            return
+        outputs = np.asarray(outputs)
         total = outputs.sum(-1, dtype="float64")
         if self._no_head_found and self.classes > 1 and (outputs >= 0).all() and np.allclose(total, 1, atol=1e-2):
             raise ValueError(
@@ -243,9 +282,9 @@ class Network:
                 "softmax was found at its end. Expected: logits, or a softmax of Keras. Pass explain='output' to "
                 "explain the probabilities themselves, or a model that ends at the logits."
             )
-        if len(x) < 2:
+        if len(outputs) < 2:
             return  # it takes two to mix
-        alone = self._forward(x[:1]).numpy()
+        alone = self._forward(chunk(x, 0, 1)).numpy()
         if not np.allclose(alone, outputs[:1], rtol=1e-2, atol=1e-2 * np.abs(outputs).max()):
             raise ValueError(
                 f"{self.name!r} mixes the images of a batch: the scores of the first differ by up to "
@@ -253,7 +292,7 @@ class Network:
             )
         self._unchecked = False  # once is enough
 
-    def _refuse_unless_finite(self, values, what):
+    def refuse_unless_finite(self, values, what):
         finite = np.isfinite(values)
         if not finite.all():
             image = int(np.argwhere(~finite)[0][0])
@@ -262,6 +301,23 @@ class Network:
                 "weights that are NaN, values that overflow, or an operation without a finite slope at the input "
                 "(a root at 0)?"
             )
+
+
+MOST_COMPILED = 32  # functions kept for a model, so that a loop over parameters does not fill the memory
+
+
+def rows(x):
+    """How many images: of an array, or of a list of arrays of one length."""
+    return len(keras.tree.flatten(x)[0])
+
+
+def chunk(x, start, size):
+    """`size` images of an array, or of each array of a list, from `start` on."""
+    return keras.tree.map_structure(lambda part: part[start : start + size], x)
+
+
+def _type_of(tensor):
+    return np.dtype(keras.backend.standardize_dtype(tensor.dtype))
 
 
 def _as_array(values, name):

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -39,7 +40,7 @@ STYLE = {
 }
 
 
-def show_attributions(images, maps, titles=None, scale="map", across=None, signed=None):
+def show_attributions(images, maps, titles=None, scale="map", across=None, signed=None, outlines=None):
     """Draw images beside what the methods say of them.
 
     Args:
@@ -51,6 +52,7 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
             method by the largest among them. Say in the caption which.
         signed: True draws all maps in the signed colours; None only those with negative values.
         across: what runs from left to right, "images" or "methods"; None: whichever is more.
+        outlines: masks `[n, height, width]`; a thin line is drawn around each, over the maps.
     """
     images = _checked_images(images)
     maps = {name: _flat(name, values, images) for name, values in maps.items()}
@@ -73,6 +75,8 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
                     limit = np.abs(value if scale == "map" else values).max() or 1
                     low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
                     axis.imshow(value, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+                    if outlines is not None:
+                        axis.contour(outlines[i], levels=[0.5], colors="black", linewidths=0.5)
         heads, sides = [name for name, _ in cells], titles
         if across == "images":
             heads, sides = sides, heads
@@ -245,6 +249,44 @@ def plot_ledger(rows, title=""):
             for colour, hatch, label in zip(COLOURS, ("", "//", ".."), ("goes on", "to biases", "to the stabiliser"))
         ]
         figure.legend(handles=patches, loc="outside lower center", ncols=3)
+        plt.show()
+
+
+def plot_localisation(table, highlight=()):
+    """Draw what `tools/localisation.py` measures: a point for each method, with its interval, in a panel per measure.
+
+    Args:
+        table: a dictionary, name of the method -> {"family": ..., measure: (mean, low, high), ...}; the first are
+            controls, drawn as lines that go through all others.
+        highlight: names of methods to be set in bold.
+    """
+    measures = [key for key in next(iter(table.values())) if key != "family"]
+    controls = {name: row for name, row in table.items() if row["family"] == "controls"}
+    rows = sorted((name for name in table if name not in controls), key=lambda name: table[name][measures[0]][0])
+    families = list(dict.fromkeys(table[name]["family"] for name in table if name not in controls))
+    with plt.rc_context(STYLE):
+        size = (2.2 + 2.0 * len(measures), 1.3 + 0.24 * len(rows))
+        figure, axes = plt.subplots(1, len(measures), figsize=size, sharey=True, layout="constrained", squeeze=False)
+        for axis, measure in zip(axes[0], measures):
+            for k, (name, row) in enumerate(controls.items()):
+                axis.axvline(row[measure][0], color="#666666", linewidth=0.9, linestyle=LINES[k + 1], label=name)
+            for place, name in enumerate(rows):
+                mean, low, high = table[name][measure]
+                k = families.index(table[name]["family"])
+                axis.plot([low, high], [place, place], color=COLOURS[k], linewidth=2.2, solid_capstyle="butt")
+                axis.plot(mean, place, "osD^v"[k], color=COLOURS[k], markersize=5, markeredgecolor="white")
+            axis.set(xlim=(0, 1.02), xlabel=measure, xticks=[0, 0.25, 0.5, 0.75, 1])
+            axis.set_xticklabels(["0", "", "0.5", "", "1"])
+            axis.grid(axis="y", color="#eeeeee", linewidth=0.8)
+            axis.set_axisbelow(True)
+        axes[0, 0].set_yticks(range(len(rows)), rows)
+        for label in axes[0, 0].get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() in highlight else "normal")
+        marks = [
+            Line2D([], [], color=COLOURS[k], marker="osD^v"[k], markeredgecolor="white", linewidth=2.2, label=family)
+            for k, family in enumerate(families)
+        ]
+        figure.legend(handles=marks + axes[0, 0].get_legend_handles_labels()[0], loc="outside lower center", ncols=3)
         plt.show()
 
 

@@ -194,14 +194,7 @@ def _backward(network, x, target, composite, seed, batch_size, layer=None):
 def _compiled(network, composite, seed, layer, references=None):
     """A compiled function of (images, targets), with `references` of (images, references, targets); made once."""
     key = composites.key_of(composite), seed, layer, references
-    if key not in network.compiled:
-        if len(network.compiled) >= MOST_COMPILED:
-            network.compiled.pop(next(iter(network.compiled)))
-        network.compiled[key] = _compile(network, composite, seed, layer, references)
-    return network.compiled[key]
-
-
-MOST_COMPILED = 32  # composites kept for a model, so that a loop over parameters does not fill the memory
+    return network.once(key, lambda: _compile(network, composite, seed, layer, references))
 
 
 def _compile(network, composite, seed, layer, references):

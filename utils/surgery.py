@@ -14,6 +14,7 @@ from utils.parts import (
     Affine,
     Linear,
     LinearThenActivation,
+    Part,
     Softmax,
     Through,
     UnsupportedLayerError,
@@ -52,7 +53,7 @@ CHANGES = (
 )
 
 
-def check_model(model):
+def check_model(model, several_inputs=False):
     """Raise a ValueError unless the connections of `model` are known: a built functional or Sequential model."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a Keras 3 model. Received: {type(model).__module__}.{type(model).__name__}.")
@@ -62,7 +63,7 @@ def check_model(model):
             "Begin it with keras.Input(shape), or call it once on an image."
         )
     check_connections(model)
-    for side in ("inputs", "outputs"):
+    for side in ("outputs",) if several_inputs else ("inputs", "outputs"):
         if len(getattr(model, side)) != 1:
             raise ValueError(
                 f"Expected a model with one input and one output. Received: {model.name!r} with "
@@ -96,7 +97,7 @@ def logits_of(model, verbose=True):
     `model` itself stays as it is, and later changes of its weights show in what is returned.
 
     Args:
-        model: a built functional or Sequential Keras model with one input and one output.
+        model: a built functional or Sequential Keras model with one output.
         verbose: print a line that says what was dropped.
 
     Returns:
@@ -105,11 +106,12 @@ def logits_of(model, verbose=True):
     Raises:
         ValueError: the connections of `model` are not known (see the message).
     """
-    check_model(model)
+    check_model(model, several_inputs=True)
     logits, dropped = _without_head(model.outputs[0])
     if verbose:
         print(f"logits_of: {'dropped ' + dropped if dropped else 'no softmax to drop'}.")
-    return keras.Model(model.inputs[0], logits, name=f"{model.name}_logits") if dropped else model
+    inputs = model.inputs if len(model.inputs) > 1 else model.inputs[0]
+    return keras.Model(inputs, logits, name=f"{model.name}_logits") if dropped else model
 
 
 class _Borrowed(keras.layers.Layer):
@@ -119,7 +121,7 @@ class _Borrowed(keras.layers.Layer):
     """
 
     def __init__(self, owner, drop_activation=False):
-        super().__init__(dtype=owner.dtype_policy)
+        super().__init__(name=owner.name, dtype=owner.dtype_policy)
         self.owner, self.drop_activation = owner, drop_activation
 
     def call(self, x):
@@ -273,20 +275,11 @@ def with_rules(model, composite):
     return rebuilt
 
 
-class _Rebuilder:
-    """Walks through a model and keeps, for each new tensor, what the choice and the speed of rules depend on."""
-
-    def __init__(self, composite):
-        self.composite = composite
-        self.depth = {}  # id of a tensor -> the number of linear parts on the way to it
-        self.source = {}  # id of a tensor -> (the part that made it, the inputs of that part)
-        self.positive = set()  # ids of tensors that cannot be below 0
-        self.merged = set()  # ids of tensors that are no longer computed: what made them is part of the next
-        self.outputs = {}  # name of a layer -> its output
-        self.kept = []  # all tensors, so that no id is used twice
+class _Walker:
+    """Walks through a model along its graph; inner models are walked through too, so nested is as flat."""
 
     def walk(self, model, inputs):
-        """The new outputs of `model`, on new inputs; inner models are walked through too, so nested is as flat."""
+        """The new outputs of `model`, on new inputs."""
         check_connections(model)
         graph = keras.Model(model.inputs, model.outputs)  # what a Sequential or compiled model is, as a graph
         # keras.models.clone_model offers the same walk, but makes an opaque layer of each inner model
@@ -299,23 +292,69 @@ class _Rebuilder:
         flat = keras.tree.flatten((args, kwargs))
         inputs = [value for value in flat if is_tensor(value)]
         if isinstance(layer, keras.Model):
-            output = self.walk(layer, inputs)
-            return output[0] if len(output) == 1 else output  # its layers have their own names
+            outputs = self.walk(layer, inputs)
+            output = outputs[0] if len(outputs) == 1 else outputs
+        else:
 
-        def function(*tensors):  # `layer` as a function of its tensors alone
-            rest = iter(tensors)
-            values = [next(rest) if is_tensor(value) else value for value in flat]
-            args_now, kwargs_now = keras.tree.pack_sequence_as((args, kwargs), values)
-            return layer(*args_now, **kwargs_now)
+            def function(*tensors):  # `layer` as a function of its tensors alone
+                rest = iter(tensors)
+                values = [next(rest) if is_tensor(value) else value for value in flat]
+                args_now, kwargs_now = keras.tree.pack_sequence_as((args, kwargs), values)
+                return layer(*args_now, **kwargs_now)
 
-        owner = layer.owner if isinstance(layer, _Borrowed) else layer
-        chain = parts_of(owner, function)
+            output = self.place(layer, function, inputs, has_constants=len(flat) > len(inputs))
+        self.note(layer.owner if isinstance(layer, _Borrowed) else layer, inputs, output)
+        return output
+
+
+class _Unfolder(_Walker):
+    """Keeps each layer as it is; `steps` are (layer, its inputs, its output), in the order in which they compute."""
+
+    def __init__(self):
+        self.steps = []
+
+    def place(self, layer, function, inputs, has_constants):
+        return _Local(Part(layer, function), None, inputs[0].dtype)(*inputs)
+
+    def note(self, layer, inputs, output):
+        self.steps.append((layer, inputs, output))
+
+
+def unfolded(model):
+    """Return a flat model with the values of `model` and its steps: (layer, its new inputs, its new output).
+
+    The layers of inner models are among the steps, and an inner model itself as well, behind its layers. `model`
+    stays as it is, and later changes of its weights show.
+    """
+    unfolder = _Unfolder()
+    inputs = [keras.Input(batch_shape=old.shape, dtype=old.dtype, name=old.name) for old in model.inputs]
+    (output,) = unfolder.walk(model, inputs)
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], output), unfolder.steps
+
+
+class _Rebuilder(_Walker):
+    """Makes parts of each layer, and keeps, for each new tensor, what the choice and the speed of rules depend on."""
+
+    def __init__(self, composite):
+        self.composite = composite
+        self.depth = {}  # id of a tensor -> the number of linear parts on the way to it
+        self.source = {}  # id of a tensor -> (the part that made it, the inputs of that part)
+        self.positive = set()  # ids of tensors that cannot be below 0
+        self.merged = set()  # ids of tensors that are no longer computed: what made them is part of the next
+        self.outputs = {}  # name of a layer -> its output
+        self.kept = []  # all tensors, so that no id is used twice
+
+    def place(self, layer, function, inputs, has_constants):
+        chain = parts_of(layer.owner if isinstance(layer, _Borrowed) else layer, function)
         if isinstance(layer, _Borrowed) and layer.drop_activation:
             chain = [part for part in chain if not isinstance(part, (Activation, Softmax))]
         for part in chain:
-            inputs = [self.emit(*self.merge(part, inputs), has_constants=len(flat) > len(inputs))]
-        self.outputs[owner.name] = None if owner.name in self.outputs else inputs[0]
+            inputs = [self.emit(*self.merge(part, inputs), has_constants)]
         return inputs[0]
+
+    def note(self, layer, inputs, output):
+        if not isinstance(layer, keras.Model):
+            self.outputs[layer.name] = None if layer.name in self.outputs else output
 
     def merge(self, part, inputs):
         """`part` as one with the part below it, where a rule should see both as one."""
