@@ -16,10 +16,12 @@ def load_model(name):
     """Return a trained network of the series, ready to be explained.
 
     Args:
-        name: one of `mnist_dense`, `mnist_cnn`, `mnist_cnn_max`; `models.architectures` says what each is.
+        name: one of `mnist_dense`, `mnist_cnn`, `mnist_cnn_max`, `cluttered_cnn`; `models.architectures` says what
+            each is.
 
     Returns:
-        A built `keras.Sequential` that maps images `[n, 28, 28, 1]` in [0, 1] to logits `[n, 10]`.
+        A built `keras.Sequential` that maps images `[n, 28, 28, 1]` (`cluttered_cnn`: scenes `[n, 60, 60, 1]`) in
+        [0, 1] to logits `[n, 10]`.
 
     Raises:
         ValueError: there is no such network, its weights are missing, or they are not the weights

@@ -57,6 +57,8 @@ def in_torch(model):
             part = nn.AvgPool2d(2)
         elif isinstance(layer, keras.layers.Flatten):
             part = ChannelsLastFlatten()
+        elif isinstance(layer, keras.layers.GlobalAveragePooling2D):
+            part = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         else:
             continue
         if len(weights) == 2:

@@ -19,6 +19,7 @@ import warnings
 
 import keras
 import numpy as np
+import scipy.ndimage
 import tensorflow as tf
 
 from utils.network import chunk, network_of, rows, whole_number
@@ -335,9 +336,8 @@ def _finished(network, method, maps, x, relu, upsample):
 
 def _resized(maps, size):
     """Maps `[n, height, width]` in another size, bilinear with half-pixel centres."""
-    import cv2
-
-    resized = [cv2.resize(one, size[::-1], interpolation=cv2.INTER_LINEAR) for one in maps]
+    factors = np.array(size) / maps.shape[1:]
+    resized = [scipy.ndimage.zoom(one, factors, order=1, mode="nearest", grid_mode=True) for one in maps]
     return np.stack(resized) if resized else np.zeros((0, *size), maps.dtype)
 
 

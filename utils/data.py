@@ -10,6 +10,7 @@ import urllib.request
 from typing import NamedTuple
 
 import numpy as np
+import scipy.ndimage
 
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 PATIENCE = 3  # seconds to wait for a network that may not be there
@@ -291,11 +292,9 @@ def _window(image, rng, side=8):
 
 def _drawing(image, rng, scales=(0.8, 1.2)):
     """`image` at a random scale."""
-    import cv2
-
     scale = rng.uniform(*scales)
-    height, width = (max(1, round(scale * side)) for side in image.shape)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    factors = [max(1, round(scale * side)) / side for side in image.shape]
+    return np.clip(scipy.ndimage.zoom(image, factors, order=1, mode="nearest", grid_mode=True), 0, 1)
 
 
 def _places(shapes, size, rng, taken=(), trials=2000):
