@@ -1,6 +1,6 @@
 """Run every notebook as Colab does: `python tools/check_colab.py [NOTEBOOK ...]`, in an environment with its versions.
 
-A stand-in module google.colab is imported at the start of Python, as it is there, and the notebooks' set-up cell fetches
+A stand-in module google.colab is imported at the start of Python, as there, and the notebooks' set-up cell fetches
 the repository to /content: from here, for git is told to. Checked are the set-up cell when nothing is there, when the
 clone is there, after a restart, and twice in a row; then every notebook, and the outputs that are marked are compared.
 `nox -s colab` makes the environment. What is not committed is not in the clone.

@@ -2,7 +2,7 @@
 
 Explains 1,000 scenes of MNIST's test digits on `cluttered_cnn`, each for the class that it shows, by every method of
 the series, and writes `assets/localisation.json`: for each method and measure the mean and its 95 % interval, from a
-bootstrap over the scenes. Takes about ten minutes on two cores; the notebooks show the table and make its quick rows
+bootstrap over the scenes. Takes about a quarter of an hour on two cores; the notebooks show the table and make its quick rows
 again.
 """
 
@@ -64,6 +64,9 @@ METHODS = {
     },
     "class activation": {
         "class activation map": upsampled(cam.class_activation_map),
+        "class activation map x input": lambda model, x, y: (
+            cam.class_activation_map(model, x, y, relu=True, upsample=True)[..., None] * x
+        ),
         "Grad-CAM": upsampled(cam.grad_cam),
         "Grad-CAM++": upsampled(cam.grad_cam_plus_plus),
         "Grad-CAM++, authors": upsampled(cam.grad_cam_plus_plus, variant="authors"),

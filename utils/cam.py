@@ -363,7 +363,7 @@ def _cut(network, layer, verbose, method):
     named, output = _feature_map(network, steps, layer)
     if layer is None and verbose:
         print(f"{method}: the feature map of {named.name!r}, {' x '.join(str(size) for size in output.shape[1:])}.")
-    return network.once(("cut", id(named)), lambda: keras.Model(flat.inputs, [output, flat.outputs[0]])), named
+    return network.once(("cut", id(named)), lambda: keras.Model(flat.input, [output, flat.outputs[0]])), named
 
 
 def _feature_map(network, steps, layer):
@@ -408,4 +408,4 @@ def _average_head(network):
         )
     if head.activation not in (keras.activations.linear, *HEADS):  # a head that is known has been dropped
         raise ValueError(f"The last layer {head.name!r} has an activation, so its output is no sum over places.")
-    return keras.Model(flat.inputs, [below[0], flat.outputs[0]]), lambda: tf.convert_to_tensor(head.kernel)
+    return keras.Model(flat.input, [below[0], flat.outputs[0]]), lambda: tf.convert_to_tensor(head.kernel)

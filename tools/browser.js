@@ -1,0 +1,150 @@
+// What a reader sees, in headless Chromium; called by check_browser.py, which installs what is needed.
+//   node browser.js pages OUT WIDTH,WIDTH FILE...       pages from files: mathematics, pictures, widths; screenshots
+//   node browser.js lab OUT BASE TOKEN NOTEBOOK...      JupyterLab: opens each notebook, Run All Cells, and looks
+// Prints one line of JSON for each page; what is wrong with it stands in `problems`.
+const fs = require("fs"), path = require("path"), url = require("url");
+const { chromium } = require("playwright-core");
+const [, , mode, out, ...rest] = process.argv;
+const modules = path.join(path.dirname(require.resolve("playwright-core/package.json")), "..");
+
+// requests to the networks that pages name are served from node_modules, or refused: nothing leaves this machine
+const LOCAL = [
+  [/mathjax\/2\.[\d.]+\/([^?]*)/i, (m) => "mathjax2/" + m[1]],
+  [/require\.js\/[\d.]+\/require\.min\.js/, () => "requirejs/require.js"],
+  [/npm\/mathjax@4[^/]*\/([^?]*)/, (m) => "mathjax4/" + m[1]],
+  [/npm\/(@mathjax\/[^@/]*)@[^/]*\/([^?]*)/, (m) => m[1] + "/" + m[2]],
+];
+const TYPES = { ".js": "application/javascript", ".css": "text/css", ".woff": "font/woff", ".woff2": "font/woff2" };
+
+async function offline(page) {
+  await page.route(/^https?:\/\/(?!127\.0\.0\.1|localhost)/, (route) => {
+    for (const [pattern, file] of LOCAL) {
+      const match = route.request().url().match(pattern);
+      const found = match && path.join(modules, file(match));
+      if (found && fs.existsSync(found)) {
+        const contentType = TYPES[path.extname(found)] || "application/octet-stream";
+        return route.fulfill({ path: found, contentType, headers: { "access-control-allow-origin": "*" } });
+      }
+    }
+    return route.abort();
+  });
+}
+
+// runs in the page: what is wrong with what is shown
+function look() {
+  const problems = [], cut = (text) => text.trim().replace(/\s+/g, " ").slice(0, 70);
+  const math = document.querySelectorAll(".MathJax_Error, .merror, mjx-merror");
+  for (const node of math) problems.push("mathematics: " + cut(node.textContent || node.getAttribute("data-mjx-error")));
+  const source = document.querySelector(".jp-MarkdownOutput, article, main") || document.body;
+  if (/\$\$|\\begin\{/.test(source.innerText.replace(/\$\$?\s*\n/g, (m) => m)))
+    problems.push("mathematics that was not set: " + cut(source.innerText.match(/.{0,30}(\$\$|\\begin\{).{0,30}/s)[0]));
+  for (const image of document.images) {
+    const shown = image.getBoundingClientRect().width > 0, inside = !/^https?:/.test(image.getAttribute("src") || "");
+    if (inside && shown && image.complete && !image.naturalWidth) problems.push("no picture: " + image.src.slice(0, 70));
+  }
+  for (const output of document.querySelectorAll(".jp-OutputArea-output, .cell_output .output"))
+    if (/^<[\w.]+ (object|at 0x)|^<Figure size/.test(output.innerText.trim()))
+      problems.push("an output shows only its repr: " + cut(output.innerText));
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth > width + 2)
+    problems.push(`the page is ${document.documentElement.scrollWidth} wide, the window ${width}`);
+  const scrolls = (node) => {
+    for (let up = node; up && up !== document.body; up = up.parentElement)
+      if (/auto|scroll/.test(getComputedStyle(up).overflowX)) return true;
+    return false;
+  };
+  for (const node of document.querySelectorAll("p, li, h1, h2, h3, td, th, pre, summary, img")) {
+    const box = node.getBoundingClientRect();
+    const visible = box.width > 1 && box.height > 1 && box.left >= 0 && box.left < width;
+    if (visible && box.right > width + 2 && !scrolls(node))
+      problems.push(`cut off at ${width}: ${node.tagName.toLowerCase()} ${cut(node.innerText || node.alt || "")}`);
+  }
+  return [...new Set(problems)];
+}
+
+async function pages(browser, widths, files) {
+  for (const file of files)
+    for (const width of widths) {
+      const page = await browser.newPage({ viewport: { width, height: 1200 } }), problems = [];
+      page.on("pageerror", (error) => problems.push("script: " + String(error).slice(0, 100)));
+      await offline(page);
+      await page.goto(url.pathToFileURL(file).href, { waitUntil: "load", timeout: 60000 });
+      // MathJax has set everything when the number of its nodes no longer grows
+      let before = -1;
+      for (let k = 0; k < 40; k++) {
+        const now = await page.evaluate(() => document.querySelectorAll(".MathJax, mjx-container").length);
+        if (now === before && k > 2) break;
+        before = now;
+        await page.waitForTimeout(500);
+      }
+      problems.push(...(await page.evaluate(look)));
+      const height = await page.evaluate(() => document.documentElement.scrollHeight);
+      const name = path.basename(file, ".html");
+      for (let y = 0, k = 0; y < height; y += 2400, k++) {
+        const clip = { x: 0, y, width, height: Math.min(2400, height - y) };
+        await page.screenshot({ path: path.join(out, `${name}_${width}_${k}.png`), fullPage: true, clip });
+      }
+      console.log(JSON.stringify({ page: name, width, formulas: before, problems }));
+      await page.close();
+    }
+}
+
+async function lab(browser, base, token, notebooks) {
+  for (const notebook of notebooks) {
+    const page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
+    const problems = [], start = Date.now();
+    await page.goto(`${base}/doc/tree/${notebook}?token=${token}&reset`, { waitUntil: "domcontentloaded" });
+    await page.waitForSelector(".jp-Notebook .jp-Cell", { timeout: 60000 });
+    await page.waitForSelector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', { timeout: 60000 });
+    await page.click('.lm-MenuBar-item:has-text("Run")');
+    await page.click('.lm-Menu-item[data-command="runmenu:run-all"]');
+    let figure = null;
+    for (;;) {
+      await page.waitForTimeout(250);
+      const state = await page.evaluate(() => ({
+        idle: document.querySelector(".jp-Notebook-ExecutionIndicator").dataset.status === "idle",
+        waiting: [...document.querySelectorAll(".jp-InputPrompt")].filter((p) => p.textContent.includes("*")).length,
+        ran: [...document.querySelectorAll(".jp-CodeCell")].filter((cell) =>
+          /\d/.test(cell.querySelector(".jp-InputPrompt").textContent)).length,
+        drawn: [...document.querySelectorAll(".jp-CodeCell")].some((cell) =>
+          /\d/.test(cell.querySelector(".jp-InputPrompt").textContent) && cell.querySelector(".jp-OutputArea img")),
+      }));
+      if (state.drawn && figure === null) figure = (Date.now() - start) / 1000;
+      if (state.idle && !state.waiting && state.ran) break;
+      if (Date.now() - start > 300000) { problems.push("not done after five minutes"); break; }
+    }
+    await page.waitForTimeout(1000);
+    problems.push(...(await page.evaluate(() => {
+      const found = [];
+      for (const kind of ["error", "stderr"])
+        for (const output of document.querySelectorAll(`[data-mime-type="application/vnd.jupyter.${kind}"]`))
+          found.push(`${kind}: ${output.textContent.slice(0, 120)}`);
+      for (const node of document.querySelectorAll("mjx-merror")) found.push("mathematics: " + node.textContent);
+      for (const image of document.images)
+        if (image.complete && !image.naturalWidth && !/^https?:\/\/(?!127)/.test(image.src)) found.push("no picture: " + image.src.slice(0, 70));
+      if (!document.querySelector(".jp-OutputArea img")) found.push("no figure");
+      return found;
+    })));
+    await page.evaluate(() => (document.querySelector(".jp-WindowedPanel-outer").scrollTop = 0));
+    const height = await page.evaluate(() => document.querySelector(".jp-WindowedPanel-inner").scrollHeight);
+    for (let y = 0, k = 0; y < height && k < 30; y += 880, k++) {
+      await page.evaluate((y) => (document.querySelector(".jp-WindowedPanel-outer").scrollTop = y), y);
+      await page.waitForTimeout(200);
+      await page.screenshot({ path: path.join(out, `lab_${path.basename(notebook, ".ipynb")}_${k}.png`) });
+    }
+    const seconds = (Date.now() - start) / 1000;
+    console.log(JSON.stringify({ page: `JupyterLab, ${path.basename(notebook)}`, seconds, figure, problems }));
+    await page.close();
+  }
+}
+
+(async () => {
+  const flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"];
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, headless: true, args: flags });
+  try {
+    if (mode === "pages") await pages(browser, rest[0].split(",").map(Number), rest.slice(1));
+    else await lab(browser, rest[0], rest[1], rest.slice(2));
+  } finally {
+    await browser.close();
+  }
+})().catch((error) => { console.error(error); process.exit(1); });
