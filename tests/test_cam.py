@@ -514,7 +514,7 @@ LAST = {  # the last feature map
     "VGG16": "block5_pool",
     "ResNet50V2": "post_relu",
     "MobileNetV3Small": "activation",
-    "DenseNet121": "relu",
+    "DenseNet121": "pool3_relu",  # of its first half: all of it takes long
     "EfficientNetV2B0": "top_activation",
     "ConvNeXtTiny": "layer_normalization",
 }
@@ -522,8 +522,10 @@ LAST = {  # the last feature map
 
 @pytest.mark.parametrize("name", LAST)
 def test_a_network_of_keras_under_an_average_and_a_dense_layer(name, capsys):
-    """An average and a dense layer: the gradient is the kernel, divided by the number of places."""
+    """The gradient is the kernel of the dense layer, divided by the number of places."""
     inner = getattr(keras.applications, name)(weights=None, include_top=False, input_shape=(64, 64, 3))
+    if name == "DenseNet121":
+        inner = keras.Model(inner.inputs[0], inner.get_layer("pool3_relu").output)
     generator = np.random.default_rng(0)
     for weight in inner.weights:
         if weight.name in ("moving_mean", "beta", "bias"):
@@ -532,22 +534,15 @@ def test_a_network_of_keras_under_an_average_and_a_dense_layer(name, capsys):
     model = keras.Sequential([keras.Input((64, 64, 3)), inner, L.GlobalAveragePooling2D(), L.Dropout(0.2), head])
     x = generator.random((1, 64, 64, 3), "float32")
     A, kernel = inner(x, training=False).numpy().astype("float64"), head.kernel.numpy()
-    assert A.shape[1:3] == (2, 2)
-    signed = (A * kernel[:, 1]).sum(-1) / 4
+    _, height, width, channels = A.shape
+    signed = A @ kernel[:, 1] / (height * width)
     if signed.max() < 0:
         head.kernel.assign(-kernel)
         signed = -signed
     close(cam.grad_cam(model, x, 1), np.maximum(signed, 0), 1e-5)
     printed = capsys.readouterr().out
-    assert f"the feature map of '{LAST[name]}" in printed and f"2 x 2 x {A.shape[-1]}" in printed
-
-
-def test_the_last_feature_map_below_a_head_of_convolutions(capsys):
-    """This head works on maps of 1 x 1: two convolutions come behind the global average."""
-    model = keras.applications.MobileNetV3Small(weights=None, input_shape=(64, 64, 3), classes=5)
-    x = np.random.default_rng(0).random((1, 64, 64, 3), "float32")
-    cam.score_cam(model, x, 1, batch_size=64)
-    assert "2 x 2 x 576" in capsys.readouterr().out
+    assert f"the feature map of '{LAST[name]}" in printed and f"{height} x {width} x {channels}." in printed
+    assert height * width > 1
 
 
 # --- inputs and precision
@@ -899,17 +894,16 @@ def test_a_second_call_traces_nothing(name):
 
 
 @zero_or_not
-@each_method
-def test_models_can_be_forgotten(name):
-    """Three of each method are more than twenty; with their layers, for these have the weights."""
+def test_models_can_be_forgotten():
+    """With their layers, for these have the weights."""
     references = []
-    for _ in range(3):
+    for name in [*METHODS, *METHODS, *BY_GRADIENT]:
         model = chain((5, 5, 1), conv(2, name="map"), average(), dense(2, "softmax"))
         explained(name, model, noise(1, 5, 5, 1), 0)
-        references += [weakref.ref(model), weakref.ref(model.get_layer("map"))]
+        references += [(name, weakref.ref(model)), (name, weakref.ref(model.get_layer("map")))]
     del model
     gc.collect()
-    assert not any(reference() for reference in references)
+    assert len(references) > 40 and {name for name, reference in references if reference()} == set()
 
 
 # --- maps that are zero everywhere

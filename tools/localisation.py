@@ -2,8 +2,8 @@
 
 Explains 1,000 scenes of MNIST's test digits on `cluttered_cnn`, each for the class that it shows, by every method of
 the series, and writes `assets/localisation.json`: for each method and measure the mean and its 95 % interval, from a
-bootstrap over the scenes. Takes about a quarter of an hour on two cores; the notebooks show the table and make its quick rows
-again.
+bootstrap over the scenes. Takes a quarter of an hour on two cores; the notebooks show the table, and make its quick
+rows again.
 """
 
 import argparse

@@ -22,10 +22,11 @@ import numpy as np
 import scipy.ndimage
 import tensorflow as tf
 
+from utils.heads import HEADS, PASSES_ON
 from utils.network import chunk, network_of, rows, whole_number
 from utils.parts import inherits_call
 from utils.relevance import guided_backprop
-from utils.surgery import HEADS, PASSES_ON, unfolded
+from utils.surgery import unfolded
 
 
 def class_activation_map(model, x, target=None, *, relu=False, upsample=False, batch_size=None):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils.surgery import check_model, logits_of
+from utils.heads import check_model, logits_of
 
 
 def network_of(model, explain="logit", several_inputs=False):

@@ -21,7 +21,7 @@ POSITIVE = LinearSegmentedColormap.from_list(
     "positive", ["white", *plt.get_cmap("magma_r")(np.linspace(0.12, 0.95, 12))]
 )
 # Okabe and Ito's colours, told apart by colour-blind readers, and line styles for those who read in grey
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 STYLE = {
     "figure.dpi": 100,
@@ -128,7 +128,7 @@ def show_maps(maps, titles=None, columns=10, scale="map"):
         plt.show()
 
 
-def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6.4, 3.6)):
+def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6.4, 3.6), ylim=None):
     """Draw curves over `x`, each in its own colour and line style, with a legend.
 
     Args:
@@ -136,6 +136,7 @@ def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6
         curves: a dictionary, name -> values `[k]`.
         log: "", "x", "y" or "xy": the axes that are logarithmic.
         bands: a dictionary, name -> (lower `[k]`, upper `[k]`), the spread around a curve.
+        ylim: the ends of the vertical axis; None for what the curves need.
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=size, layout="constrained")
@@ -144,7 +145,9 @@ def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6
             axis.plot(x, values, color=colour, linestyle=line, label=name, marker="o", markersize=3.5)
             if bands and name in bands:
                 axis.fill_between(x, *bands[name], color=colour, alpha=0.15, linewidth=0)
-        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=ylim)
+        if np.asarray(x).dtype.kind in "iu":
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         for letter, scale in (("x", axis.xaxis), ("y", axis.yaxis)):
             if letter in log:
                 getattr(axis, f"set_{letter}scale")("log")
