@@ -255,17 +255,18 @@ def plot_ledger(rows, title=""):
         plt.show()
 
 
-def plot_localisation(table, highlight=()):
+def plot_localisation(table, highlight=(), by="relevance mass"):
     """Draw what `tools/localisation.py` measures: a point for each method, with its interval, in a panel per measure.
 
     Args:
         table: a dictionary, name of the method -> {"family": ..., measure: (mean, low, high), ...}; the first are
             controls, drawn as lines that go through all others.
         highlight: names of methods to be set in bold.
+        by: the measure by which the methods are ordered.
     """
     measures = [key for key in next(iter(table.values())) if key != "family"]
     controls = {name: row for name, row in table.items() if row["family"] == "controls"}
-    rows = sorted((name for name in table if name not in controls), key=lambda name: table[name][measures[0]][0])
+    rows = sorted((name for name in table if name not in controls), key=lambda name: table[name][by][0])
     families = list(dict.fromkeys(table[name]["family"] for name in table if name not in controls))
     with plt.rc_context(STYLE):
         size = (2.2 + 2.0 * len(measures), 1.3 + 0.24 * len(rows))
@@ -340,6 +341,7 @@ def _checked_images(images):
 
 def _flat(name, values, images):
     values = np.asarray(values)
+    values = values.astype("float32") if values.dtype == bool else values  # a mask
     values = values.sum(-1) if values.ndim == 4 else values
     if values.shape != images.shape[:3]:
         raise ValueError(
