@@ -72,12 +72,13 @@ async function pages(browser, widths, files) {
       // MathJax has set everything when the number of its nodes no longer grows
       let before = -1;
       for (let k = 0; k < 40; k++) {
-        const now = await page.evaluate(() => document.querySelectorAll(".MathJax, mjx-container").length);
+        const now = await page.evaluate(() => document.querySelectorAll(".MathJax, .MathJax_CHTML, mjx-container").length);
         if (now === before && k > 2) break;
         before = now;
         await page.waitForTimeout(500);
       }
       problems.push(...(await page.evaluate(look)));
+      if (!before && /\\(tag|frac|sum|bar)\b/.test(fs.readFileSync(file, "utf8"))) problems.push("no mathematics was set");
       const height = await page.evaluate(() => document.documentElement.scrollHeight);
       const name = path.basename(file, ".html");
       for (let y = 0, k = 0; y < height; y += 2400, k++) {

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -71,8 +72,8 @@ def as_nbviewer(env, notebooks, shots):
     shutil.rmtree(html, ignore_errors=True)
     command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", "--template", "lab", "--log-level=ERROR"]
     subprocess.run([*command, "--output-dir", html, *notebooks], check=True)
-    for page in html.glob("*.html"):  # nbviewer's MathJax: nbconvert's latest.js looks for its root on the network
-        text = page.read_text().replace("2.7.7/latest.js", "2.7.7/MathJax.js")
+    for page in html.glob("*.html"):  # nbviewer's MathJax; nbconvert's latest.js looks for its root on the network
+        text = re.sub(r"2\.7\.7/latest\.js\?config=[^\"&]*", "2.7.7/MathJax.js?config=TeX-AMS_HTML", page.read_text())
         page.write_text(text)
     shutil.copytree(ROOT / "assets", ROOT / "build" / "assets", dirs_exist_ok=True)  # ../assets, as from notebooks/
     return run(env, "pages", shots, "1200,420", *sorted(html.glob("*.html")))

@@ -22,7 +22,7 @@ import numpy as np
 import scipy.ndimage
 import tensorflow as tf
 
-from utils.heads import HEADS, PASSES_ON
+from utils.heads import PASSES_ON, is_head
 from utils.network import chunk, network_of, rows, whole_number
 from utils.parts import inherits_call
 from utils.relevance import guided_backprop
@@ -52,7 +52,7 @@ def class_activation_map(model, x, target=None, *, relu=False, upsample=False, b
         return maps.get_concrete_function()
 
     maps = _in_chunks(network, network.once("class_activation_map", make), x, target, batch_size)
-    return _finished(network, "class_activation_map", maps, x, relu, upsample)
+    return _finished(network, "class_activation_map", maps, x, relu, _size(upsample, x), 3)
 
 
 def grad_cam(
@@ -106,7 +106,7 @@ def grad_cam_plus_plus(
             them).
     """
     weights = {"paper": _paper_weights, "authors": _authors_weights}
-    if variant not in weights:
+    if not isinstance(variant, str) or variant not in weights:
         raise ValueError(f"There is no such variant. Received: {variant!r}. Expected: 'paper' or 'authors'.")
     name = f"grad_cam_plus_plus {variant}"
     return _by_gradient(
@@ -187,7 +187,6 @@ def score_cam(
     target=None,
     layer=None,
     *,
-    baseline=None,
     relu=True,
     upsample=False,
     explain="logit",
@@ -196,18 +195,20 @@ def score_cam(
 ):
     """Score-CAM: feature maps, weighted by the score of the image that shows only what they show. No gradient.
 
-        w = softmax over k of (S(x o H_k) - S(x')),  H_k = A_k, enlarged and scaled to [0, 1]
+        w = softmax over k of S(x o H_k),  H_k = A_k, enlarged and scaled to [0, 1]
 
     Wang et al. (2020, arXiv:1910.01279), equations 6 to 8 and algorithm 1. One forward pass for each feature map.
-    The softmax makes the weights depend on the unit of the score.
-
-    Args:
-        baseline: x', the image that shows nothing: None for zeros, or as in `integrated_gradients`.
+    The softmax makes the weights depend on the unit of the score, and cancels the score of an empty image, which the
+    paper subtracts.
     """
     network, x, target = _checked(model, x, target, explain, batch_size)
     if not isinstance(x, np.ndarray):
         raise ValueError("score_cam masks the image, so it needs a model of one input. Try grad_cam.")
     cut, layer = _cut(network, layer, verbose, "score_cam")
+    size = _size(True, x, cut)
+    if len(x):
+        first = x[: network.batch_size(batch_size, x)]
+        network.check_outputs(first, network.scores(first, batch_size=batch_size))
 
     def make():
         @tf.function(input_signature=[network.spec], autograph=False)
@@ -217,18 +218,18 @@ def score_cam(
         return features.get_concrete_function()
 
     features = network.once(("features", id(layer)), make)
-    nothing = network.scores(network.baselines(baseline, x), target, batch_size)
-    maps = []
-    for image, c, none in zip(x, target, nothing):
+    maps, some = [], network.batch_size(batch_size, x)
+    for image, c in zip(x, target):
         A = np.moveaxis(features(image[None]).numpy()[0], -1, 0)
-        H = _resized(A, image.shape[:2])
+        H = _resized(A, size)
         low, high = H.min((1, 2), keepdims=True), H.max((1, 2), keepdims=True)
         H = np.divide(H - low, high - low, out=np.zeros_like(H), where=high > low)
-        gains = network.scores((H[..., None] * image).astype(x.dtype), np.full(len(H), c), batch_size) - none
-        weights = np.exp(gains - gains.max())
+        shown = ((H[k : k + some, ..., None] * image).astype(x.dtype) for k in range(0, len(H), some))
+        scores = np.concatenate([network.scores(part)[:, c] for part in shown])
+        weights = np.exp(scores - scores.max())
         maps.append(np.tensordot(weights / weights.sum(), A, 1))
-    maps = np.stack(maps) if maps else np.zeros((0, *cut.outputs[0].shape[1:3]))
-    return _finished(network, "score_cam", maps, x, relu, upsample)
+    maps = np.stack(maps) if maps else features(np.zeros((1, *x.shape[1:]), x.dtype)).numpy()[:0, ..., 0]
+    return _finished(network, "score_cam", maps, x, relu, _size(upsample, x, cut), 3)
 
 
 def guided_grad_cam(model, x, target=None, layer=None, *, explain="logit", batch_size=None, verbose=True):
@@ -237,7 +238,9 @@ def guided_grad_cam(model, x, target=None, layer=None, *, explain="logit", batch
     Selvaraju et al. (2017, doi:10.1109/ICCV.2017.74), section 3.2.
     """
     how = {"explain": explain, "batch_size": batch_size}
-    maps = grad_cam(model, x, target, layer, upsample=True, verbose=verbose, **how)
+    maps = _by_gradient(
+        "grad_cam", _mean_weights, model, x, target, layer, True, False, True, explain, batch_size, verbose
+    )
     return guided_backprop(model, x, target, **how) * maps[..., None]
 
 
@@ -285,21 +288,28 @@ def _by_gradient(name, weights, model, x, target, layer, relu, counterfactual, u
         @tf.function(input_signature=[network.spec, tf.TensorSpec([None], "int64")], autograph=False)
         def maps(x, target):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(keras.tree.flatten(x))
+                made_by = cut.outputs[0]._keras_history.operation
+                made_by.watch = tape.watch  # A, and not x: what is below may have no gradient
                 A, outputs = cut(x, training=False)
-                score = tf.gather(outputs, target, axis=1, batch_dims=1)
+                made_by.watch = None
+                places = tf.cast(tf.size(A[0, ..., 0]), "float32")
+                half = any(getattr(one, "compute_dtype", "") in ("float16", "bfloat16") for one in network.state)
+                scale = 2.0 ** tf.floor(tf.math.log(places) / np.log(2)) if half else 1.0
+                score = tf.gather(outputs, target, axis=1, batch_dims=1) * tf.cast(scale, outputs.dtype)
             g = tape.gradient(score, A)
             if g is None:
                 raise ValueError(
                     f"The score does not depend on {layer.name!r}, or no gradient flows there. Choose another layer."
                 )
             A, g = _whole(A), _whole(-g if counterfactual else g)
+            g = g / tf.cast(scale, g.dtype)
             return _weighted(A, weights(A, g)), outputs
 
         return maps.get_concrete_function()
 
     run = network.once((name, id(layer), bool(counterfactual)), make)
-    return _finished(network, name.split()[0], _in_chunks(network, run, x, target, batch_size), x, relu, upsample)
+    size = _size(upsample, x, cut)
+    return _finished(network, name.split()[0], _in_chunks(network, run, x, target, batch_size), x, relu, size, 4)
 
 
 def _checked(model, x, target, explain, batch_size):
@@ -310,28 +320,42 @@ def _checked(model, x, target, explain, batch_size):
 
 def _in_chunks(network, run, x, target, batch_size):
     size, maps = network.batch_size(batch_size, x), []
-    for k in range(0, max(rows(x), 1), size):
+    if not rows(x):  # operations on nothing fail; the shape of a map is that of one
+        one = keras.tree.map_structure(lambda part: np.zeros((1, *part.shape[1:]), part.dtype), x)
+        return run(one, np.zeros(1, "int64"))[0].numpy()[:0]
+    for k in range(0, rows(x), size):
         part = chunk(x, k, size)
         found, outputs = run(part, target[k : k + size])
-        if rows(part):
-            network.check_outputs(part, outputs)
+        network.check_outputs(part, outputs)
+        network.once(("agrees", id(run)), lambda part=part, outputs=outputs: _agrees(network, part, outputs.numpy()))
         maps.append(found.numpy())
     return np.concatenate(maps)
 
 
-def _finished(network, method, maps, x, relu, upsample):
+def _agrees(network, x, scores):
+    """Raise unless the network as it was cut computes what the model computes: once for each function."""
+    theirs = network.scores(x)
+    if not np.allclose(scores, theirs, rtol=1e-2, atol=1e-2 * np.abs(theirs).max()):
+        raise ValueError(
+            f"Cut at a feature map, {network.name!r} does not compute what it computes whole: scores differ by up to "
+            f"{np.abs(scores - theirs).max():.3g}. A layer of it does something that is not known here."
+        )
+    return True
+
+
+def _finished(network, method, maps, x, relu, size, level):
     network.refuse_unless_finite(maps, f"maps of {method}")
     if relu:
         maps = np.maximum(maps, 0)
-        nothing = np.flatnonzero(~maps.any((1, 2)))
-        if len(nothing):
-            warnings.warn(
-                f"{method}: {len(nothing)} of {len(maps)} maps are zero everywhere, the first for image {nothing[0]}: "
-                "no place speaks for the class there. relu=False shows what speaks against it.",
-                stacklevel=4,
-            )
-    if upsample is not False:
-        maps = _resized(maps, _size(upsample, x))
+    nothing = np.flatnonzero(~maps.any((1, 2)))
+    if len(nothing):
+        warnings.warn(
+            f"{method}: {len(nothing)} of {len(maps)} maps are zero everywhere, the first for image {nothing[0]}. "
+            + ("No place speaks for the class there. relu=False shows what speaks against it." if relu else ""),
+            stacklevel=level,
+        )
+    if size is not None:
+        maps = _resized(maps, size)
     return maps.astype(network.dtype if network.dtype.kind == "f" else "float32")
 
 
@@ -342,11 +366,25 @@ def _resized(maps, size):
     return np.stack(resized) if resized else np.zeros((0, *size), maps.dtype)
 
 
-def _size(upsample, x):
+def _size(upsample, x, cut=None):
+    if upsample is False:
+        return None
     if upsample is True:
-        sizes = {part.shape[1:3] for part in keras.tree.flatten(x) if part.ndim == 4}
+        shapes = [part.shape[1:] for part in keras.tree.flatten(x)]
+        sizes = {shape[:2] for shape in shapes if len(shape) == 3}
         if len(sizes) != 1:
-            raise ValueError(f"The inputs have the sizes {sorted(sizes)}. Expected: upsample=(height, width).")
+            raise ValueError(
+                f"The inputs have the shapes {shapes}. Expected: images of one size, [n, height, width, channels], or "
+                "upsample=(height, width)."
+            )
+        lower = [] if cut is None else keras.Model(cut.inputs, cut.outputs[0]).layers
+        moved = [part.part.layer for part in lower if hasattr(part, "part")]
+        moved = [one for one in moved if type(one).__name__ in ("Permute", "Transpose", "Moveaxis", "Swapaxes")]
+        if moved:
+            raise ValueError(
+                f"{moved[0].name!r} moves the axes of the images. Expected: images [n, height, width, channels], or "
+                "upsample=(height, width)."
+            )
         return sizes.pop()
     if not isinstance(upsample, (tuple, list)) or len(upsample) != 2:
         raise ValueError(f"upsample must be True, False or (height, width). Received: {upsample!r}.")
@@ -370,17 +408,18 @@ def _cut(network, layer, verbose, method):
 def _feature_map(network, steps, layer):
     """The step that `layer` names: (layer, its output)."""
     maps = [(step, output) for step, _, output in steps if len(getattr(output, "shape", ())) == 4]
-    first = [step for step, _ in maps if getattr(step, "data_format", None) == "channels_first"]
-    if first:
-        raise ValueError(f"{first[0].name!r} has channels first. Expected: channels last, Keras's default.")
+    _refuse_channels_first(steps)
     single = [(step, output) for step, output in maps if not isinstance(step, keras.Model)]
     if layer is None:
-        found = [step for step in single if tuple(step[1].shape[1:3]) != (1, 1)][-1:]
+        used = _used(steps, network.once("unfolded", None)[0].outputs[0])
+        found = [step for step in single if tuple(step[1].shape[1:3]) != (1, 1) and id(step[1]) in used][-1:]
+        found = [step for step in maps if found and step[0] is found[0][0]]
     elif isinstance(layer, str):
         found = [step for step in maps if step[0].name == layer]
     else:
         found = [step for step in maps if step[0] is layer]
     if len(found) != 1:
+        layer = found[0][0] if found and layer is None else layer
         received = layer if layer is None or isinstance(layer, str) else getattr(layer, "name", layer)
         why = "stands in several places; pass the layer itself, or another" if found else "gives no feature map"
         names = ", ".join(dict.fromkeys(step.name for step, _ in single))
@@ -391,11 +430,27 @@ def _feature_map(network, steps, layer):
     return found[0]
 
 
+def _used(steps, output):
+    """The ids of the tensors that `output` is made of."""
+    used = {id(output)}
+    for _, inputs, made in reversed(steps):
+        if any(id(tensor) in used for tensor in keras.tree.flatten(made)):
+            used |= {id(tensor) for tensor in inputs}
+    return used
+
+
+def _refuse_channels_first(steps):
+    first = [step for step, *_ in steps if getattr(step, "data_format", None) == "channels_first"]
+    if first:
+        raise ValueError(f"{first[0].name!r} has channels first. Expected: channels last, Keras's default.")
+
+
 def _average_head(network):
     """The network as a model to (what its global average averages, scores), and a function for its last kernel."""
     flat, steps = network.once("unfolded", lambda: unfolded(network.model))
     made = {id(output): (layer, inputs) for layer, inputs, output in steps if not isinstance(layer, keras.Model)}
-    head, inputs = made[id(flat.outputs[0])]
+    _refuse_channels_first(steps)
+    head, inputs = made.get(id(flat.outputs[0]), (None, None))
     average, below = head, inputs
     if inherits_call(head, (keras.layers.Dense,)):
         average, below = made.get(id(inputs[0]), (None, None))
@@ -407,6 +462,8 @@ def _average_head(network):
             f"Received: {network.name!r}, which ends in {type(head).__name__} after {type(average).__name__}. "
             "grad_cam needs no such end."
         )
-    if head.activation not in (keras.activations.linear, *HEADS):  # a head that is known has been dropped
+    if getattr(head, "quantization_mode", None):
+        raise ValueError(f"The last layer {head.name!r} is quantized, so its kernel is not its weights. Try grad_cam.")
+    if head.activation is not keras.activations.linear and not is_head(head):  # a head has been dropped
         raise ValueError(f"The last layer {head.name!r} has an activation, so its output is no sum over places.")
     return keras.Model(flat.input, [below[0], flat.outputs[0]]), lambda: tf.convert_to_tensor(head.kernel)

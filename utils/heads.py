@@ -101,7 +101,7 @@ class Borrowed(keras.layers.Layer):
     """
 
     def __init__(self, owner, drop_activation=False):
-        super().__init__(name=owner.name, dtype=owner.dtype_policy)
+        super().__init__(dtype=owner.dtype_policy)  # a name of its own: `owner` may stand elsewhere too
         self.owner, self.drop_activation = owner, drop_activation
 
     def call(self, x):
@@ -120,9 +120,6 @@ def _without_head(tensor):
     """Symbolic output -> the symbolic logits below it, and what was dropped (None: nothing)."""
     operation, node_index, tensor_index = tensor._keras_history
     node = operation._inbound_nodes[node_index]
-    if len(node.input_tensors) != 1:
-        return tensor, None
-    (below,) = node.input_tensors
     if isinstance(operation, keras.Model):
         if not hasattr(operation, "outputs"):
             return tensor, None
@@ -130,10 +127,15 @@ def _without_head(tensor):
         inner, dropped = _without_head(operation.outputs[tensor_index])
         if not dropped:
             return tensor, None
-        return _on_top(keras.Model(operation.inputs[0], inner), below), f"{dropped} in {operation.name!r}"
-    if inherits_call(operation, (layers.Softmax, layers.Activation)) and _is_head(operation):
+        given = in_order(operation, node.arguments.args, node.arguments.kwargs)
+        inputs, given = (operation.inputs, given) if len(given) > 1 else (operation.inputs[0], given[0])
+        return _on_top(keras.Model(inputs, inner), given), f"{dropped} in {operation.name!r}"
+    if len(node.input_tensors) != 1:
+        return tensor, None
+    (below,) = node.input_tensors
+    if inherits_call(operation, (layers.Softmax, layers.Activation)) and is_head(operation):
         return below, _described(operation)
-    if inherits_call(operation, ACTIVATED) and _is_head(operation):
+    if inherits_call(operation, ACTIVATED) and is_head(operation):
         if getattr(operation, "quantization_mode", None):
             raise ValueError(
                 f"The head {operation.name!r} is quantized ({operation.quantization_mode}), and its logits cannot be "
@@ -158,14 +160,25 @@ def _without_head(tensor):
 
 def _on_top(layer, below):
     """`layer(below)`, without the record that the layer below keeps of it."""
-    records = below._keras_history.operation._outbound_nodes
-    number = len(records)
+    records = [tensor._keras_history.operation._outbound_nodes for tensor in keras.tree.flatten(below)]
+    numbers = [len(record) for record in records]
     output = layer(below)
-    del records[number:]
+    for record, number in zip(records, numbers):
+        del record[number:]
     return output
 
 
-def _is_head(layer):
+def in_order(model, args, kwargs):
+    """What a call hands to each of `model.inputs`: a dictionary goes by its names, whatever their order."""
+    given, expected = args[0] if args else kwargs["inputs"], getattr(model, "_inputs_struct", None)
+    if isinstance(given, dict) and isinstance(expected, dict):
+        given = {name: given[name] for name in expected}
+    elif isinstance(given, dict):
+        given = [given[tensor.name] for tensor in model.inputs]
+    return keras.tree.flatten(given)
+
+
+def is_head(layer):
     softmax = layer if isinstance(layer, layers.Softmax) else layer.activation
     if inherits_call(softmax, (layers.Softmax,)):
         return softmax.axis in (-1, 1)  # of scores [n, classes]

@@ -148,6 +148,12 @@ class Network:
                 f"{name} does not fit the input of {self.name!r}. Received: shape {x.shape}. Expected: "
                 f"{_shape_text(shape)}. {f'For a single image, pass {name}[None].' if one else ''}".rstrip()
             )
+        if dtype.kind in "iu" and x.size:
+            low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+            if not (low <= x.min() and x.max() <= high):
+                raise ValueError(
+                    f"{name} must hold whole numbers from {low} to {high} ({dtype}). Received: {x.min()} to {x.max()}."
+                )
         with np.errstate(over="ignore"):  # what overflows is refused below
             x = x.astype(dtype, copy=False)
         bad = ~np.isfinite(x)
@@ -317,7 +323,13 @@ def chunk(x, start, size):
 
 
 def _type_of(tensor):
-    return np.dtype(keras.backend.standardize_dtype(tensor.dtype))
+    try:
+        return np.dtype(keras.backend.standardize_dtype(tensor.dtype))
+    except TypeError:
+        raise ValueError(
+            f"The input {tensor.name!r} is of type {tensor.dtype}. Expected: numbers. Explain the model behind the "
+            "layer that turns them into numbers."
+        ) from None
 
 
 def _as_array(values, name):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from utils import composites, rules
 from utils.network import checked
-from utils.surgery import with_rules
+from utils.surgery import gradients_forgotten, with_rules
 
 
 def lrp(
@@ -233,7 +233,8 @@ def _compile(network, composite, seed, layer, references):
     images, labels = network.spec, tf.TensorSpec([None], "int64")
     function = of_images if references is None else of_images_and_references
     signature = [images, labels] if references is None else [images, images, labels]
-    return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
+    with gradients_forgotten():
+        return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
 
 
 def _check_values(network, rebuilt, layer):

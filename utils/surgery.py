@@ -1,11 +1,14 @@
 """Rebuilding a Keras model with the same weights: as a flat list of layers, or with other backward rules."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
 from keras import layers
+from tensorflow.python.framework import ops
 
 from utils.composites import FIRST, rule_for
-from utils.heads import Borrowed, check_connections, check_model, logits_of  # noqa: F401  (logits_of: found here too)
+from utils.heads import Borrowed, check_connections, check_model, in_order, logits_of  # noqa: F401  (logits_of: found here too)
 from utils.parts import (
     ZERO_PADDING,
     Activation,
@@ -31,6 +34,8 @@ HARMLESS = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layer
 class _Local(keras.layers.Layer):
     """Computes `part`; its gradient is what `rule(part, inputs, output, R)` returns."""
 
+    watch = None  # of a tape that is to watch the output
+
     def __init__(self, part, rule, dtype):
         precision = getattr(part.layer, "compute_dtype", dtype)  # an operation has none of its own
         if rule is not None and precision not in ("float32", "float64"):
@@ -38,12 +43,22 @@ class _Local(keras.layers.Layer):
                 f"{part.layer.name!r} computes in {precision}, in which the stabiliser of a rule is lost. Expected: "
                 "float32 or float64. Build the model again with that dtype policy and copy the weights."
             )
-        super().__init__(dtype=getattr(part.layer, "dtype_policy", dtype), trainable=False)
+        if rule is None:  # the layer casts what it wants cast; nobody else does
+            super().__init__(dtype="float32", autocast=False, trainable=False)
+        else:
+            super().__init__(dtype=getattr(part.layer, "dtype_policy", dtype), trainable=False)
         self.part, self.rule = part, rule
+        self.supports_masking = True  # the layer itself has set the mask of its output, or dropped it
+
+    def compute_mask(self, inputs, mask):
+        return None
 
     def call(self, *inputs):
         if self.rule is None:
-            return self.part(*inputs)
+            output = self.part(*inputs)
+            if self.watch is not None:
+                self.watch(output)
+            return output
 
         @tf.custom_gradient
         def compute(*inputs):
@@ -85,7 +100,8 @@ def with_rules(model, composite):
     rebuilder = _Rebuilder(composite)
     old = model.inputs[0]
     new = keras.Input(batch_shape=old.shape, dtype=old.dtype)
-    (output,) = rebuilder.walk(model, [new])
+    with gradients_forgotten():
+        (output,) = rebuilder.walk(model, [new])
     outputs = {
         name: None if tensor is None or id(tensor) in rebuilder.merged else tensor
         for name, tensor in rebuilder.outputs.items()
@@ -98,8 +114,26 @@ def with_rules(model, composite):
     return rebuilt
 
 
+@contextlib.contextmanager
+def gradients_forgotten():
+    """Forget the gradients of `tf.custom_gradient` that are registered inside.
+
+    TensorFlow keeps them for ever, and with them the weights that they use, after the model has gone. Once a graph
+    has been differentiated, nothing asks for them again.
+    """
+    registry = getattr(ops.gradient_registry, "_registry", {})
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in [name for name in registry if name not in before]:
+            del registry[name]
+
+
 class _Walker:
     """Walks through a model along its graph; inner models are walked through too, so nested is as flat."""
+
+    keeps_masks = False
 
     def walk(self, model, inputs):
         """The new outputs of `model`, on new inputs."""
@@ -110,12 +144,16 @@ class _Walker:
 
     def call(self, layer, *args, **kwargs):
         """The new output of a layer or operation, on new inputs."""
-        kwargs = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
         is_tensor = keras.backend.is_keras_tensor
+        kwargs = {
+            name: value
+            for name, value in kwargs.items()
+            if name != "training" and (name != "mask" or self.keeps_masks and is_tensor(value))
+        }
         flat = keras.tree.flatten((args, kwargs))
         inputs = [value for value in flat if is_tensor(value)]
         if isinstance(layer, keras.Model):
-            outputs = self.walk(layer, inputs)
+            outputs = self.walk(layer, in_order(layer, args, kwargs))
             output = outputs[0] if len(outputs) == 1 else outputs
         else:
 
@@ -132,6 +170,8 @@ class _Walker:
 
 class _Unfolder(_Walker):
     """Keeps each layer as it is; `steps` are (layer, its inputs, its output), in the order in which they compute."""
+
+    keeps_masks = True
 
     def __init__(self):
         self.steps = []
