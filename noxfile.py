@@ -13,10 +13,6 @@ COLAB = """
     scikit-image==0.25.2 scikit-learn==1.6.1 h5py==3.16.0 ipykernel==6.17.1 ipython==7.34.0
     jupyter_client==7.4.9 protobuf==5.29.6 ml_dtypes==0.6.0 setuptools==75.2.0
 """.split()
-DOCS = """
-    sphinx==9.0.4 myst-nb==1.4.0 sphinx-book-theme==1.4.0 sphinx-copybutton==0.5.2
-    numpy==2.4.6 scipy==1.17.1 matplotlib==3.11.2
-""".split()
 
 
 @nox.session
@@ -37,7 +33,7 @@ def lint(session):
 @nox.session
 def docs(session):
     """The site, into build/site; nothing is executed, TensorFlow is not needed, a warning is an error."""
-    session.install(*DOCS)
+    session.install("-r", "docs/requirements.txt")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/site")
 
 
@@ -51,7 +47,7 @@ def colab(session):
 @nox.session
 def browser(session):
     """Every notebook as nbviewer renders it, in JupyterLab, and the site, in headless Chromium."""
-    session.install("-r", "requirements.txt", *DOCS)
+    session.install("-r", "requirements.txt", "-r", "docs/requirements.txt")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/site")
     session.run("python", "tools/check_browser.py", "--all", *session.posargs)
 

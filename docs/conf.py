@@ -25,6 +25,8 @@ with mock(["tensorflow", "keras"]):
 repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["series"]["repository"]
 project = "Inside neural networks"
 html_title = project
+html_use_index = html_domain_indices = False
+html_static_path, html_css_files = ["_static"], ["series.css"]
 author = copyright = "the authors of Inside neural networks"
 extensions = [
     "myst_nb",
@@ -33,7 +35,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "requirements.txt"]
 
 nb_execution_mode = "off"
 nb_merge_streams = True

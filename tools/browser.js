@@ -53,7 +53,7 @@ function look() {
       if (/auto|scroll/.test(getComputedStyle(up).overflowX)) return true;
     return false;
   };
-  for (const node of document.querySelectorAll("p, li, h1, h2, h3, td, th, pre, summary, img")) {
+  for (const node of document.querySelectorAll("p, li, h1, h2, h3, td, th, pre, summary, img, .MathJax_Display, mjx-container")) {
     const box = node.getBoundingClientRect();
     const visible = box.width > 1 && box.height > 1 && box.left >= 0 && box.left < width;
     if (visible && box.right > width + 2 && !scrolls(node))
