@@ -81,11 +81,13 @@ async function pages(browser, widths, files) {
       if (!before && /\\(tag|frac|sum|bar)\b/.test(fs.readFileSync(file, "utf8"))) problems.push("no mathematics was set");
       const height = await page.evaluate(() => document.documentElement.scrollHeight);
       const name = path.basename(file, ".html");
+      let unseen = 0;
       for (let y = 0, k = 0; y < height; y += 2400, k++) {
         const clip = { x: 0, y, width, height: Math.min(2400, height - y) };
-        await page.screenshot({ path: path.join(out, `${name}_${width}_${k}.png`), fullPage: true, clip });
+        const shot = { path: path.join(out, `${name}_${width}_${k}.png`), fullPage: true, clip };
+        await page.screenshot(shot).catch(() => unseen++); // a busy machine is no fault of the page
       }
-      console.log(JSON.stringify({ page: name, width, formulas: before, problems }));
+      console.log(JSON.stringify({ page: name, width, formulas: before, unseen, problems }));
       await page.close();
     }
 }

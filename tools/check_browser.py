@@ -66,6 +66,22 @@ def run(env, *arguments):
     return bad + bool(process.returncode)
 
 
+BAD_PAGE = """<body><div class="jp-OutputArea-output">&lt;IPython.core.display.Image object&gt;</div>
+<span class="MathJax_Error">Undefined control sequence</span><img src="missing.png" width="9">
+<pre style="width: 2000px">too wide</pre><p>$$ not set $$</p></body>"""
+FAULTS = ("repr", "mathematics:", "no picture", "wide", "cut off", "not set")
+
+
+def refuse_blindness(env, shots):
+    """Raise unless the check sees all that is wrong with a bad page."""
+    page = shots / "bad_page.html"
+    page.write_text(BAD_PAGE)
+    command = ["node", ROOT / "tools" / "browser.js", "pages", shots, "420", page]
+    said = subprocess.run(command, env=env, capture_output=True, text=True).stdout
+    if not all(fault in said for fault in FAULTS):
+        raise SystemExit(f"The check is blind: of the faults {FAULTS} it says only: {said}")
+
+
 def as_nbviewer(env, notebooks, shots):
     """Each notebook with nbconvert's lab template, as nbviewer has it."""
     html = ROOT / "build" / "html"
@@ -128,6 +144,7 @@ def main():
         return
     shots = ROOT / "build" / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
+    refuse_blindness(env, shots)
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     bad = 0
     if arguments.only in (None, "nbviewer"):
