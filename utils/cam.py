@@ -209,6 +209,7 @@ def score_cam(
     if len(x):
         first = x[: network.batch_size(batch_size, x)]
         network.check_outputs(first, network.scores(first, batch_size=batch_size))
+        network.once(("agrees", id(layer)), lambda: _agrees(network, first, cut(first, training=False)[1].numpy()))
 
     def make():
         @tf.function(input_signature=[network.spec], autograph=False)
@@ -292,6 +293,7 @@ def _by_gradient(name, weights, model, x, target, layer, relu, counterfactual, u
                 made_by.watch = tape.watch  # A, and not x: what is below may have no gradient
                 A, outputs = cut(x, training=False)
                 made_by.watch = None
+                # in half precision, slopes of about 1 / places would be lost: the score is scaled up, g down again
                 places = tf.cast(tf.size(A[0, ..., 0]), "float32")
                 half = any(getattr(one, "compute_dtype", "") in ("float16", "bfloat16") for one in network.state)
                 scale = 2.0 ** tf.floor(tf.math.log(places) / np.log(2)) if half else 1.0
