@@ -13,6 +13,7 @@ COLAB = """
     scikit-image==0.25.2 scikit-learn==1.6.1 h5py==3.16.0 ipykernel==6.17.1 ipython==7.34.0
     jupyter_client==7.4.9 protobuf==5.29.6 ml_dtypes==0.6.0 setuptools==75.2.0
 """.split()
+SITE = "sphinx-build -W --keep-going -q -b html docs build/site".split()
 
 
 @nox.session
@@ -34,7 +35,7 @@ def lint(session):
 def docs(session):
     """The site, into build/site; nothing is executed, TensorFlow is not needed, a warning is an error."""
     session.install("-r", "docs/requirements.txt")
-    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/site")
+    session.run(*SITE)
 
 
 @nox.session(python=["3.13", "3.12"])
@@ -48,7 +49,7 @@ def colab(session):
 def browser(session):
     """Every notebook as nbviewer renders it, in JupyterLab, and the site, in headless Chromium."""
     session.install("-r", "requirements.txt", "-r", "docs/requirements.txt")
-    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/site")
+    session.run(*SITE)
     session.run("python", "tools/check_browser.py", "--all", *session.posargs)
 
 

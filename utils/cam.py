@@ -15,6 +15,7 @@ several inputs: pass a list of arrays, or a dictionary.
 Below, A_k is a feature map, i and j run over its places, Z is their number, S the score.
 """
 
+import functools
 import warnings
 
 import keras
@@ -55,28 +56,41 @@ def class_activation_map(model, x, target=None, *, relu=False, upsample=False, b
     return _finished(network, "class_activation_map", maps, x, relu, _size(upsample, x), 3)
 
 
-def grad_cam(
-    model,
-    x,
-    target=None,
-    layer=None,
-    *,
-    relu=True,
-    counterfactual=False,
-    upsample=False,
-    explain="logit",
-    batch_size=None,
-    verbose=True,
-):
-    """Grad-CAM: feature maps, weighted by how much the score grows with their average.
+def _method(weights):
+    """The public method that weighs feature maps A by `weights(A, g)`, g being their gradients: its name, its words."""
+
+    def method(
+        model,
+        x,
+        target=None,
+        layer=None,
+        *,
+        relu=True,
+        counterfactual=False,
+        upsample=False,
+        explain="logit",
+        batch_size=None,
+        verbose=True,
+    ):
+        return _by_gradient(
+            *(weights.__name__, weights, model, x, target, layer),
+            *(relu, counterfactual, upsample, explain, batch_size, verbose),
+        )
+
+    functools.update_wrapper(method, weights)
+    del method.__wrapped__  # or else its signature would be shown as (A, g)
+    return method
+
+
+@_method
+def grad_cam(A, g):
+    """Grad-CAM: feature maps, each weighted by the average slope of the score over its places.
 
         w_k = 1/Z sum_ij dS/dA_k(i, j),  L(i, j) = max(0, sum_k w_k A_k(i, j))
 
     Selvaraju et al. (2017, doi:10.1109/ICCV.2017.74), equations 1 and 2.
     """
-    return _by_gradient(
-        "grad_cam", _mean_weights, model, x, target, layer, relu, counterfactual, upsample, explain, batch_size, verbose
-    )
+    return _mean_weights(A, g)
 
 
 def grad_cam_plus_plus(
@@ -114,71 +128,23 @@ def grad_cam_plus_plus(
     )
 
 
-def hires_cam(
-    model,
-    x,
-    target=None,
-    layer=None,
-    *,
-    relu=True,
-    counterfactual=False,
-    upsample=False,
-    explain="logit",
-    batch_size=None,
-    verbose=True,
-):
+@_method
+def hires_cam(A, g):
     """HiResCAM: each place of each feature map by its own gradient, L(i, j) = max(0, sum_k g_k(i, j) A_k(i, j)).
 
     Draelos and Carin (2020, arXiv:2011.08891), equation 3, with Grad-CAM's ReLU. Without it (`relu=False`), a map
     sums to the score of a network that is linear without biases from `layer` on.
     """
-    return _by_gradient(
-        "hires_cam",
-        lambda A, g: g,
-        model,
-        x,
-        target,
-        layer,
-        relu,
-        counterfactual,
-        upsample,
-        explain,
-        batch_size,
-        verbose,
-    )
+    return g
 
 
-def layer_cam(
-    model,
-    x,
-    target=None,
-    layer=None,
-    *,
-    relu=True,
-    counterfactual=False,
-    upsample=False,
-    explain="logit",
-    batch_size=None,
-    verbose=True,
-):
+@_method
+def layer_cam(A, g):
     """LayerCAM: as HiResCAM, of positive gradients alone, L(i, j) = max(0, sum_k max(0, g_k(i, j)) A_k(i, j)).
 
     Jiang et al. (2021, doi:10.1109/TIP.2021.3089943), equations 6 and 7; meant for early layers too.
     """
-    return _by_gradient(
-        "layer_cam",
-        lambda A, g: tf.nn.relu(g),
-        model,
-        x,
-        target,
-        layer,
-        relu,
-        counterfactual,
-        upsample,
-        explain,
-        batch_size,
-        verbose,
-    )
+    return tf.nn.relu(g)
 
 
 def score_cam(
