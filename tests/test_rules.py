@@ -1007,6 +1007,58 @@ def test_with_rules_shows_later_weights_and_names_its_layers():
         assert np.allclose(ours, theirs, atol=1e-12)
 
 
+def late_relu_net():
+    """ReLUs behind a pooling, before padding, beside a sum that reads the same units, and one with a ceiling."""
+    x = keras.Input((8, 7, 2), **F)
+    y = L.ReLU(**F)(L.MaxPooling2D(2, **F)(L.Conv2D(5, 3, padding="same", **F)(x)))
+    z = L.Conv2D(4, 3, **F)(L.ZeroPadding2D(1, **F)(y))
+    y = L.Flatten(**F)(L.Add(**F)([z, L.ReLU(6.0, **F)(z)]))
+    y = dense(6, "relu", name="upper")(dense(5)(y))
+    return randomize(keras.Model(x, dense(4)(y)))
+
+
+def spared(model, composite):
+    """How many parts take the shorter way, in a model of which relevance begins at the scores."""
+    rebuilt = with_rules(model, composite, from_scores=True)
+    return sum(layer.part.only_active for layer in rebuilt.layers if hasattr(layer, "part"))
+
+
+WHOLE_TABLES = dict(NAMED) | {
+    "flat on top": {L.Dense: rules.flat()} | EPSILON,
+    "w-square above": {"upper": rules.w_square(), "conv2": rules.w_square(), "hidden": rules.flat()} | EPSILON,
+    "gamma without the bias": {Linear: rules.gamma(0.5, bias=False)} | EPSILON,
+    "epsilon without the bias": {Linear: rules.epsilon(bias=False), Mixing: rules.epsilon(0.1)} | EPSILON,
+    "gamma": {Linear: rules.gamma(0.5)} | EPSILON,
+}
+
+
+@pytest.mark.parametrize("composite", WHOLE_TABLES)
+@pytest.mark.parametrize("build", [plain_net, residual_net, late_relu_net])
+def test_relevance_that_begins_at_the_scores_is_that_of_the_general_rules(build, composite):
+    table, model = WHOLE_TABLES[composite], build()
+    names = {layer.name for layer in model.layers}
+    table = {test: rule for test, rule in table.items() if not isinstance(test, str) or test in (FIRST, *names)}
+    x = np.random.default_rng(5).random((6, *model.input_shape[1:]))
+    points, general = tf.constant(x), with_rules(model, table)
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        scores = general(points)
+    expected = tape.gradient(scores, points, tf.one_hot([1] * 6, scores.shape[1], dtype=scores.dtype) * scores)
+    assert np.abs(lrp(model, x, 1, table) - expected).max() < 1e-10 * max(1, np.abs(expected).max())
+
+
+def test_what_gets_relevance_below_zero_is_not_spared(monkeypatch):
+    assert spared(plain_net(), EPSILON) == 3  # the two convolutions and the hidden layer
+    assert spared(late_relu_net(), EPSILON) == 3  # the convolution and its pooling, and the upper layer
+    flat = {"scores": rules.flat()} | EPSILON
+    assert spared(plain_net(), flat) == 2  # not the layer under the flat rule
+    monkeypatch.setattr("utils.surgery.PROPORTIONAL", (rules.epsilon, rules.flat))
+    assert spared(plain_net(), flat) == 3
+    with pytest.raises(AssertionError):  # and this would be wrong
+        monkeypatch.setitem(WHOLE_TABLES, "flat", flat)
+        test_relevance_that_begins_at_the_scores_is_that_of_the_general_rules(plain_net, "flat")
+
+
 def test_second_calls_trace_nothing(monkeypatch):
     model, x = plain_net(), noise(3, 8, 7, 2)
     calls = {

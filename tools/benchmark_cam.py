@@ -3,8 +3,8 @@
     python tools/benchmark_cam.py
 
 Bare is a compiled forward pass, and a backward pass down to the feature map and no further, of the same batch. The
-methods are taken in turns, each called once before it is timed; prints medians. For the other libraries:
-pip install torch captum grad-cam, and tf-keras-vis with a TensorFlow of its own (it needs Keras 2).
+methods are taken in turns, each called once before it is timed; prints medians. How to install the other libraries:
+see `libraries`. (tf-keras-vis needs Keras 2, so it cannot take part.)
 """
 
 import pathlib
@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from benchmark import microseconds
-from benchmark_rules import in_torch
+from libraries import in_torch, installed
 
 from models import load_model
 from utils import cam
@@ -47,33 +47,28 @@ def bare(model, layer):
 
 
 def others(model, x, y, depth):
-    """Grad-CAM by captum and pytorch-grad-cam, at the torch module `depth`; empty if they are not there."""
-    found = {}
-    try:
-        import torch
+    """Grad-CAM by captum and pytorch-grad-cam, at the torch module `depth`; without those that are not there."""
+    captum, library = installed("captum.attr", "pytorch_grad_cam")
+    if captum is None and library is None:
+        return {}
+    import torch
 
-        network = in_torch(model)
-        images, labels = torch.tensor(x).permute(0, 3, 1, 2).contiguous(), torch.tensor(y)
-        assert np.allclose(network(images).detach().numpy(), model(x).numpy(), atol=1e-3)
-        from captum.attr import LayerGradCam
-
-        def captum():
-            return LayerGradCam(network, network[depth]).attribute(images, target=labels, relu_attributions=True)
-
-        found["captum grad_cam"] = captum
-        from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
+    network, images = in_torch(model, x)
+    labels, found = torch.tensor(y), {}
+    if captum:
+        attributor = captum.LayerGradCam(network, network[depth])
+        found["captum grad_cam"] = lambda: attributor.attribute(images, target=labels, relu_attributions=True)
+    if library:
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
         goals = [ClassifierOutputTarget(int(c)) for c in y]
-        for name, method in (("grad_cam", GradCAM), ("grad_cam_plus_plus", GradCAMPlusPlus)):
+        for name, method in (("grad_cam", library.GradCAM), ("grad_cam_plus_plus", library.GradCAMPlusPlus)):
 
             def run(method=method):
-                with method(model=network, target_layers=[network[depth]]) as attributor:
-                    return attributor(input_tensor=images, targets=goals)
+                with method(model=network, target_layers=[network[depth]]) as cam:
+                    return cam(input_tensor=images, targets=goals)
 
             found[f"pytorch-grad-cam {name}"] = run
-    except ImportError:
-        pass
     return found
 
 

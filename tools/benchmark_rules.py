@@ -3,7 +3,7 @@
     python tools/benchmark_rules.py            a small network, batch 64 and 1, and VGG16 at 224 x 224, batch 1
 
 Everything in one run, on the same network and weights, the methods taken in turns; prints medians. Bare is a compiled
-forward and backward pass of the same batch. For the other libraries: pip install torch captum zennit.
+forward and backward pass of the same batch. How to install the other libraries: see `libraries`.
 """
 
 import pathlib
@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from benchmark import bare, microseconds
+from libraries import in_torch, installed
 
 from models import load_model
 from utils import attributions, composites
@@ -33,78 +34,40 @@ METHODS = {
 }
 
 
-def in_torch(model):
-    """A chain of convolutions, pooling and dense layers as a torch.nn.Sequential with the same weights."""
-    import torch
-    from torch import nn
-
-    class ChannelsLastFlatten(nn.Module):
-        def forward(self, x):
-            return x.permute(0, 2, 3, 1).flatten(1)
-
-    parts = []
-    for layer in model.layers:
-        weights = [torch.tensor(np.asarray(w)) for w in layer.get_weights()]
-        if isinstance(layer, keras.layers.Conv2D):
-            part = nn.Conv2d(*weights[0].shape[2:], layer.kernel_size, padding="same", bias=layer.use_bias)
-            part.weight.data = weights[0].permute(3, 2, 0, 1).contiguous()
-        elif isinstance(layer, keras.layers.Dense):
-            part = nn.Linear(*weights[0].shape, bias=layer.use_bias)
-            part.weight.data = weights[0].T.contiguous()
-        elif isinstance(layer, keras.layers.MaxPooling2D):
-            part = nn.MaxPool2d(2)
-        elif isinstance(layer, keras.layers.AveragePooling2D):
-            part = nn.AvgPool2d(2)
-        elif isinstance(layer, keras.layers.Flatten):
-            part = ChannelsLastFlatten()
-        elif isinstance(layer, keras.layers.GlobalAveragePooling2D):
-            part = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        else:
-            continue
-        if len(weights) == 2:
-            part.bias.data = weights[1]
-        parts += [part, nn.ReLU()] if getattr(layer, "activation", None) is keras.activations.relu else [part]
-    return nn.Sequential(*parts).eval()
-
-
 def others(model, x, y):
-    """The same methods by captum and zennit: name -> function without arguments; empty if they are not there."""
-    try:
-        import torch
-        from captum import attr
-        from zennit.attribution import Gradient
-        from zennit.composites import EpsilonGammaBox, EpsilonPlus
-        from zennit.core import Composite
-        from zennit.rules import Epsilon
-        from zennit.types import Linear
-    except ImportError:
+    """The same methods by captum and zennit: name -> function without arguments; without those that are not there."""
+    captum, zennit = installed("captum.attr", "zennit.composites")
+    if captum is None and zennit is None:
         return {}
-    network = in_torch(model)
-    images, labels = torch.tensor(x).permute(0, 3, 1, 2).contiguous(), torch.tensor(y)
-    assert np.allclose(network(images).detach().numpy(), model(x).numpy(), atol=1e-3)
+    import torch
 
-    def captum(method):
+    network, images = in_torch(model, x)
+    labels, found = torch.tensor(y), {}
+
+    def by_captum(method):
         return lambda: method(network).attribute(images, target=labels)
 
-    class AllEpsilon(Composite):
-        def __init__(self):
-            super().__init__(lambda ctx, name, module: Epsilon() if isinstance(module, Linear) else None)
+    def by_zennit(make):
+        from zennit.attribution import Gradient
 
-    def zennit(make):
         def run():
             with Gradient(network, make()) as attributor:
                 attributor(images, torch.eye(model.output_shape[1])[labels])
 
         return run
 
-    return {
-        "guided": captum(attr.GuidedBackprop),
-        "deconvolution": captum(attr.Deconvolution),
-        "LRP epsilon": zennit(AllEpsilon),
-        "LRP epsilon-plus": zennit(EpsilonPlus),
-        "LRP epsilon-gamma-box": zennit(lambda: EpsilonGammaBox(low=0.0, high=1.0)),
-        "DeepLIFT": captum(attr.DeepLift),
-    }
+    if captum:
+        found["guided"] = by_captum(captum.GuidedBackprop)
+        found["deconvolution"] = by_captum(captum.Deconvolution)
+        found["DeepLIFT"] = by_captum(captum.DeepLift)
+    if zennit:
+        from zennit.rules import Epsilon
+
+        # zennit has no table of epsilon alone
+        found["LRP epsilon"] = by_zennit(lambda: zennit.LayerMapComposite([(zennit.Linear, Epsilon())]))
+        found["LRP epsilon-plus"] = by_zennit(zennit.EpsilonPlus)
+        found["LRP epsilon-gamma-box"] = by_zennit(lambda: zennit.EpsilonGammaBox(low=0.0, high=1.0))
+    return found
 
 
 def compare(title, model, x, y):

@@ -55,7 +55,7 @@ def _state(model):
     for layer in model._flatten_layers(include_self=False):
         objects.append(layer)
         if not isinstance(layer, keras.Model):  # its layers are in the list themselves
-            objects += [value for name, value in vars(layer).items() if _counts(name)]
+            objects += [value for name, value in vars(layer).items() if _COUNTS[name]]
     return objects
 
 
@@ -63,13 +63,19 @@ def _state(model):
 _BOOKKEEPING = ("_trainable", "_inbound", "_outbound", "_loss", "_metric", "_called", "_path", "_parent", "built")
 
 
-@functools.cache  # there are few names, and they are looked at in every call
-def _counts(name):
-    return not name.startswith(_BOOKKEEPING)
+class _Counts(dict):
+    """Name of an attribute -> whether it counts; there are few names, and they are looked up in every call."""
+
+    def __missing__(self, name):
+        self[name] = not name.startswith(_BOOKKEEPING)
+        return self[name]
+
+
+_COUNTS = _Counts()
 
 
 def _same(one, other):
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other))
+    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 class Network:

@@ -198,7 +198,7 @@ def _compiled(network, composite, seed, layer, references=None):
 
 
 def _compile(network, composite, seed, layer, references):
-    rebuilt = with_rules(network.model, composite)
+    rebuilt = with_rules(network.model, composite, from_scores=True)
     if layer is not None:
         inner = rebuilt.layer_outputs.get(layer)
         if inner is None:

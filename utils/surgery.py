@@ -16,6 +16,8 @@ from utils.parts import (
     Linear,
     LinearThenActivation,
     Part,
+    ReLU,
+    Routing,
     Softmax,
     Through,
     UnsupportedLayerError,
@@ -25,10 +27,13 @@ from utils.parts import (
     with_normalization,
     with_padding,
 )
-from utils.rules import z_box
+from utils.rules import alpha_beta, epsilon, gamma, through, z_box, z_plus
 
 # layers that do nothing to an image when a model is used
 HARMLESS = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout)
+
+
+PROPORTIONAL = (epsilon, gamma, alpha_beta, z_plus)  # an input that is 0 gets nothing by these rules
 
 
 class _Local(keras.layers.Layer):
@@ -78,7 +83,7 @@ class _Local(keras.layers.Layer):
         return compute(*inputs)
 
 
-def with_rules(model, composite):
+def with_rules(model, composite, from_scores=False):
     """Return a model with the values and weights of `model`, whose gradients are made by the rules of `composite`.
 
     Each layer becomes its parts (see `parts`): a batch normalization behind a linear part, and zero padding before
@@ -87,6 +92,8 @@ def with_rules(model, composite):
     Args:
         model: a built functional or Sequential Keras model.
         composite: a table from tests to rules: see `composites`.
+        from_scores: all relevance will begin at the model's output, which spares the rules some work: a unit that
+            its ReLU has silenced then gets none.
 
     Returns:
         A functional `keras.Model`. Its attribute `layer_outputs` is a dictionary, name of a layer -> the tensor in
@@ -102,6 +109,8 @@ def with_rules(model, composite):
     new = keras.Input(batch_shape=old.shape, dtype=old.dtype)
     with gradients_forgotten():
         (output,) = rebuilder.walk(model, [new])
+    if from_scores:
+        rebuilder.note_what_is_silent(output)
     outputs = {
         name: None if tensor is None or id(tensor) in rebuilder.merged else tensor
         for name, tensor in rebuilder.outputs.items()
@@ -203,6 +212,7 @@ class _Rebuilder(_Walker):
         self.depth = {}  # id of a tensor -> the number of linear parts on the way to it
         self.source = {}  # id of a tensor -> (the part that made it, the inputs of that part)
         self.positive = set()  # ids of tensors that cannot be below 0
+        self.readers = {}  # id of a tensor -> the (part, rule, output) that it is an input of
         self.merged = set()  # ids of tensors that are no longer computed: what made them is part of the next
         self.outputs = {}  # name of a layer -> its output
         self.kept = []  # all tensors, so that no id is used twice
@@ -249,10 +259,33 @@ class _Rebuilder(_Walker):
         output = _Local(part, rule, inputs[0].dtype)(*inputs)
         self.depth[id(output)] = depth + isinstance(part, (Linear, LinearThenActivation))
         self.source[id(output)] = part, inputs
+        for x in inputs:
+            self.readers.setdefault(id(x), []).append((part, rule, output))
         if part.output_is_positive:
             self.positive.add(id(output))
         self.kept.append(output)
         return output
+
+    def note_what_is_silent(self, scores):
+        """Note of each part whether relevance that begins at `scores` comes only to outputs above 0."""
+        for output in self.kept:
+            part, _ = self.source[id(output)]
+            below_zero = id(output) not in self.positive and output is not scores
+            part.only_active = below_zero and self.gets_no_relevance_below(output)
+
+    def gets_no_relevance_below(self, tensor):
+        """Whether relevance comes to no value of `tensor` that is 0 or less, by the rules of all that reads it."""
+
+        def gives_none(part, rule, output):
+            if getattr(rule, "func", rule) in PROPORTIONAL:
+                return id(tensor) in self.positive  # so the others are 0
+            # each output that is above 0 is one of the inputs
+            selects = isinstance(part, (ReLU, Routing)) and rule in (None, through)
+            return selects and self.gets_no_relevance_below(output)
+
+        readers = self.readers.get(id(tensor), [])
+        computed = [reader for reader in readers if id(reader[2]) not in self.merged or id(reader[2]) in self.readers]
+        return bool(computed) and all(gives_none(*reader) for reader in computed)
 
     def refuse_rescaled(self, part, tensor):
         """Raise if pixels are rescaled before `part`: the bounds of its box would be those of other numbers."""
