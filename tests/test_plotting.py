@@ -1,8 +1,12 @@
 """Figures are drawn, with the right colours and limits, and refuse what does not fit."""
 
+import base64
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
 from utils import plotting
 
@@ -68,6 +72,25 @@ def test_the_other_figures():
     plotting.plot_matrix(np.eye(3), list("abc"))
     for number in plt.get_fignums():
         plt.figure(number).canvas.draw()
+
+
+def test_a_film_has_a_frame_for_each_step_and_begins_with_the_last(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plotting, "display", lambda data, raw: shown.append(data))
+    rising = np.linspace(0, 1, 4)[:, None, None, None] * np.ones((4, 8, 8, 1))
+    plotting.show_film(rising, {"signed": rising - 0.5, "positive": rising}, [f"step {k}" for k in range(4)], 0.1)
+    film = Image.open(io.BytesIO(base64.b64decode(shown[0]["image/png"])))
+    frames, times = [], []
+    for k in range(film.n_frames):
+        film.seek(k)
+        frames.append(np.asarray(film.convert("L"), float))
+        times.append(film.info.get("duration"))
+    assert len(frames) == 5 and times[1:] == [100, 100, 100, 2000]  # the first is for viewers without movement
+    assert np.array_equal(frames[0], frames[4]) and frames[0].max() == 255
+    darkness = [frame[100:150, 50:150].mean() for frame in frames[1:]]  # of the input
+    assert (np.diff(darkness) < -20).all()
+    with pytest.raises(ValueError, match="3 titles for 4 steps"):
+        plotting.show_film(rising, {}, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,18 @@ All figures share `STYLE`. Images of one channel are drawn as ink (1) on paper (
 in `SIGNED`, with symmetric limits; a map without negative values in `POSITIVE`; both are white at zero.
 """
 
+import base64
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import display
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
 
 IMAGE = "gray_r"
 _BLUE_TO_RED = plt.get_cmap("RdBu_r")(np.linspace(0, 1, 13))
@@ -126,6 +131,54 @@ def show_maps(maps, titles=None, columns=10, scale="map"):
                 axis.set_title("" if titles is None else _wrapped(titles[k]))
         _colour_bars(figure, axes, {signed})
         plt.show()
+
+
+def show_film(images, maps, titles, seconds=0.2):
+    """Show an animation, one animated PNG: an image beside its maps, step by step; the last step stands for longer.
+
+    Where nothing moves (on paper, in some viewers) the last step is seen. Maps of one name share their scale.
+
+    Args:
+        images: `[steps, height, width, channels]` in [0, 1].
+        maps: a dictionary, name -> maps `[steps, height, width, channels]` (or without channels).
+        titles: a line of text for each step.
+        seconds: how long a step stands.
+    """
+    images = _checked_images(images)
+    maps = {name: _flat(name, values, images) for name, values in maps.items()}
+    if len(titles) != len(images):
+        raise ValueError(f"titles does not fit images. Received: {len(titles)} titles for {len(images)} steps.")
+    is_signed = {name: bool((values < 0).any()) for name, values in maps.items()}
+    with plt.rc_context(STYLE):
+        figure, axes = _grid(1, 1 + len(maps), images.shape[1:3], len(set(is_signed.values())), width=2.0)
+        for axis, (name, values) in zip(axes[0, 1:], maps.items()):
+            limit = np.abs(values).max() or 1
+            low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
+            axis.imshow(values[-1], cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+            axis.set_title(name)
+        _draw_image(axes[0, 0], images[-1])
+        axes[0, 0].set_title("input")
+        _colour_bars(figure, axes, set(is_signed.values()))
+        frames = []
+        for k, title in enumerate(titles):
+            for axis, values in zip(axes[0], (images[..., 0] if images.shape[-1] == 1 else images, *maps.values())):
+                axis.images[0].set_data(values[k])
+            figure.supxlabel(title, fontsize=STYLE["font.size"])
+            png = io.BytesIO()
+            figure.savefig(png, dpi=STYLE["figure.dpi"])
+            frames.append(Image.open(png).convert("RGB"))
+        plt.close(figure)
+    sheet = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
+    palette = sheet.quantize(256)  # one for all steps, or else the colours would flicker
+    colours = np.reshape(palette.getpalette(), (-1, 3))
+    colours[colours.sum(1).argmax()] = 255  # white stays white
+    palette.putpalette(colours.ravel().tolist())
+    last, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in (frames[-1], *frames)]
+    milliseconds = [int(1000 * seconds)] * (len(others) - 1) + [2000]
+    png = io.BytesIO()
+    last.save(png, "PNG", save_all=True, default_image=True, append_images=others, duration=milliseconds, loop=0)
+    data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": f"an animation, {len(frames)} steps"}
+    display(data, raw=True)
 
 
 def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6.4, 3.6), ylim=None):
@@ -294,9 +347,9 @@ def plot_localisation(table, highlight=(), by="relevance mass"):
         plt.show()
 
 
-def _grid(rows, columns, image_shape, bars):
+def _grid(rows, columns, image_shape, bars, width=1.35):
     """A figure of `rows` x `columns` frames of the images' proportions, with room for colour bars."""
-    width = min(1.35, 9.5 / columns)
+    width = min(width, 9.5 / columns)
     height = width * image_shape[0] / image_shape[1]
     figure, axes = plt.subplots(
         rows,
