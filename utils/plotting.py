@@ -171,7 +171,7 @@ def show_film(images, maps, titles, seconds=0.2):
     sheet = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
     palette = sheet.quantize(256)  # one for all steps, or else the colours would flicker
     colours = np.reshape(palette.getpalette(), (-1, 3))
-    colours[colours.sum(1).argmax()] = 255  # white stays white
+    colours[colours.min(1) > 244] = 255  # white stays white
     palette.putpalette(colours.ravel().tolist())
     last, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in (frames[-1], *frames)]
     milliseconds = [int(1000 * seconds)] * (len(others) - 1) + [2000]
