@@ -74,6 +74,28 @@ def test_the_other_figures():
         plt.figure(number).canvas.draw()
 
 
+@pytest.mark.parametrize("log", ["", "x", "y", "xy"])
+def test_curves_fill_their_axes_whatever_the_scale(log):
+    x, y = np.array([1, 10, 1000]), np.array([0.001, 0.1, 9.0])
+    plotting.plot_curves(x, {"a": y}, "x", "y", log=log)
+    axis = plt.gca()
+    for limits, transform, values in ((axis.get_xlim(), axis.xaxis, x), (axis.get_ylim(), axis.yaxis, y)):
+        ends = transform.get_transform().transform(np.array([*limits, values.min(), values.max()]))
+        assert np.isfinite(ends).all() and (ends[3] - ends[2]) > 0.8 * (ends[1] - ends[0])
+    plotting.plot_curves(x, {"a": y}, "x", "y", log=log, ylim=(0.01, 1))
+    assert np.allclose(plt.gca().get_ylim(), (0.01, 1))
+
+
+def test_ten_images_stand_in_two_lines_of_five():
+    images = np.random.default_rng(2).random((7, 6, 6, 1))
+    plotting.show_attributions(images, {"a": images}, titles=list("abcdefg"))
+    axes = np.array(plt.gcf().axes[:20]).reshape(4, 5)
+    assert [axis.get_title() for axis in axes[0]] == list("abcde") and axes[2, 1].get_title() == "g"
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["input", "a", "input", "a"]
+    assert np.array_equal(axes[3, 1].images[0].get_array(), images[6, ..., 0])
+    assert [axis.get_visible() for axis in axes[3]] == [True, True, False, False, False]
+
+
 def test_a_film_has_a_frame_for_each_step_and_begins_with_the_last(monkeypatch):
     shown = []
     monkeypatch.setattr(plotting, "display", lambda data, raw: shown.append(data))

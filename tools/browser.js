@@ -99,9 +99,19 @@ async function lab(browser, base, token, notebooks) {
     const problems = [], start = Date.now();
     await page.goto(`${base}/doc/tree/${notebook}?token=${token}&reset`, { waitUntil: "domcontentloaded" });
     await page.waitForSelector(".jp-Notebook .jp-Cell", { timeout: 60000 });
+    // "idle" is shown before there is a kernel, and without one JupyterLab asks for it: wait for the page's connection
+    await page.waitForFunction(async ([base, token, notebook]) => {
+      const sessions = await (await fetch(`${base}/api/sessions?token=${token}`)).json();
+      return sessions.some(({ path, kernel }) => path === notebook && kernel.connections && kernel.execution_state === "idle");
+    }, [base, token, notebook], { timeout: 60000, polling: 200 });
     await page.waitForSelector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', { timeout: 60000 });
-    await page.click('.lm-MenuBar-item:has-text("Run")');
-    await page.click('.lm-Menu-item[data-command="runmenu:run-all"]');
+    for (let k = 0; k < 5; k++) {
+      await page.click('.lm-MenuBar-item:has-text("Run")');
+      await page.click('.lm-Menu-item[data-command="runmenu:run-all"]');
+      await page.waitForTimeout(2000);
+      const runs = () => [...document.querySelectorAll(".jp-InputPrompt")].some((p) => /[\d*]/.test(p.textContent));
+      if (await page.evaluate(runs)) break; // in a page that has just begun, JupyterLab may let the command go by
+    }
     let figure = null;
     for (;;) {
       await page.waitForTimeout(250);

@@ -101,6 +101,12 @@ def in_jupyterlab(env, notebooks, shots):
     for folder in (copy, own):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("build", ".git", "docs", ".nox", "__pycache__", ".venv"))
+    for path in (copy / "notebooks").glob("*.ipynb"):  # without outputs: what is seen then comes from this run
+        notebook = json.loads(path.read_text())
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell |= {"outputs": [], "execution_count": None}
+        path.write_text(json.dumps(notebook))
     for name, settings in SETTINGS.items():
         path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)

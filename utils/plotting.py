@@ -28,6 +28,7 @@ POSITIVE = LinearSegmentedColormap.from_list(
 # Okabe and Ito's colours, told apart by colour-blind readers, and line styles for those who read in grey
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+COLUMNS = 5  # images in a line, so that they and their titles can be seen on a phone too
 STYLE = {
     "figure.dpi": 100,
     "figure.facecolor": "white",
@@ -56,7 +57,7 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
         scale: "map": each map is scaled by its own largest absolute value; "method": all maps of a
             method by the largest among them. Say in the caption which.
         signed: True draws all maps in the signed colours; None only those with negative values.
-        across: what runs from left to right, "images" or "methods"; None: whichever is more.
+        across: what runs from left to right, "images" (in lines of five) or "methods"; None: whichever is more.
         outlines: masks `[n, height, width]`; a thin line is drawn around each, over the maps.
     """
     images = _checked_images(images)
@@ -66,14 +67,24 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
     across = across or ("images" if len(images) > len(maps) + 1 else "methods")
     titles = [""] * len(images) if titles is None else [str(title) for title in titles]
     cells = [("input", images)] + list(maps.items())
-    shape = (len(cells), len(images)) if across == "images" else (len(images), len(cells))
+    columns = min(COLUMNS, len(images)) if across == "images" else len(cells)
+    lines = -(-len(images) // columns) * len(cells) if across == "images" else len(images)
     is_signed = {name: bool(signed or (values < 0).any()) for name, values in maps.items()}
 
     with plt.rc_context(STYLE):
-        figure, axes = _grid(*shape, images.shape[1:3], len(set(is_signed.values())))
+        figure, axes = _grid(lines, columns, images.shape[1:3], len(set(is_signed.values())))
         for j, (name, values) in enumerate(cells):
             for i, value in enumerate(values):
-                axis = axes[(j, i) if across == "images" else (i, j)]
+                if across == "images":  # in blocks, one below the other, of the image and its maps
+                    axis, head, side = axes[i // columns * len(cells) + j, i % columns], titles[i], name
+                    is_top, is_left = j == 0, i % columns == 0
+                else:
+                    axis, head, side = axes[i, j], name, titles[i]
+                    is_top, is_left = i == 0, j == 0
+                if is_top:
+                    axis.set_title(_wrapped(head))
+                if is_left:
+                    axis.set_ylabel(_wrapped(side), rotation=0, ha="right", va="center")
                 if j == 0:
                     _draw_image(axis, value)
                 else:
@@ -81,19 +92,15 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
                     low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
                     axis.imshow(value, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
                     if outlines is not None:
-                        axis.contour(outlines[i], levels=[0.5], colors="black", linewidths=0.5)
-        heads, sides = [name for name, _ in cells], titles
-        if across == "images":
-            heads, sides = sides, heads
-        for axis, head in zip(axes[0], heads):
-            axis.set_title(_wrapped(head))
-        for axis, side in zip(axes[:, 0], sides):
-            axis.set_ylabel(_wrapped(side), rotation=0, ha="right", va="center")
+                        for width, colour in ((1.8, "white"), (0.6, "black")):  # to be seen on light and on dark
+                            axis.contour(outlines[i], levels=[0.5], colors=colour, linewidths=width)
+        for axis in axes.flat:
+            axis.set_visible(bool(axis.images))
         _colour_bars(figure, axes, set(is_signed.values()))
         plt.show()
 
 
-def show_images(images, titles=None, columns=10):
+def show_images(images, titles=None, columns=COLUMNS):
     """Draw images `[n, height, width, channels]` in [0, 1] in a grid, a title over each."""
     images = _checked_images(images)
     columns = min(columns, len(images))
@@ -107,7 +114,7 @@ def show_images(images, titles=None, columns=10):
         plt.show()
 
 
-def show_maps(maps, titles=None, columns=10, scale="map"):
+def show_maps(maps, titles=None, columns=COLUMNS, scale="map"):
     """Draw signed or positive maps `[n, height, width, (channels)]` in a grid, a title over each.
 
     `scale` is "map" (each by its own largest absolute value) or "all" (one scale).
@@ -133,26 +140,32 @@ def show_maps(maps, titles=None, columns=10, scale="map"):
         plt.show()
 
 
-def show_film(images, maps, titles, seconds=0.2):
+def show_film(images, maps, titles, seconds=0.2, scale="method"):
     """Show an animation, one animated PNG: an image beside its maps, step by step; the last step stands for longer.
 
-    Where nothing moves (on paper, in some viewers) the last step is seen. Maps of one name share their scale.
+    Where nothing moves (on paper, in some viewers) the last step is seen.
 
     Args:
         images: `[steps, height, width, channels]` in [0, 1].
         maps: a dictionary, name -> maps `[steps, height, width, channels]` (or without channels).
         titles: a line of text for each step.
         seconds: how long a step stands.
+        scale: "method": all steps of a map share their scale; "all": so do all maps.
     """
     images = _checked_images(images)
     maps = {name: _flat(name, values, images) for name, values in maps.items()}
     if len(titles) != len(images):
         raise ValueError(f"titles does not fit images. Received: {len(titles)} titles for {len(images)} steps.")
+    if scale not in ("method", "all"):
+        raise ValueError(f"scale must be 'method' or 'all'. Received: {scale!r}.")
     is_signed = {name: bool((values < 0).any()) for name, values in maps.items()}
+    limits = {name: np.abs(values).max() or 1 for name, values in maps.items()}
+    if scale == "all":
+        limits = dict.fromkeys(limits, max(limits.values(), default=1))
     with plt.rc_context(STYLE):
         figure, axes = _grid(1, 1 + len(maps), images.shape[1:3], len(set(is_signed.values())), width=2.0)
         for axis, (name, values) in zip(axes[0, 1:], maps.items()):
-            limit = np.abs(values).max() or 1
+            limit = limits[name]
             low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
             axis.imshow(values[-1], cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
             axis.set_title(name)
@@ -168,11 +181,13 @@ def show_film(images, maps, titles, seconds=0.2):
             figure.savefig(png, dpi=STYLE["figure.dpi"])
             frames.append(Image.open(png).convert("RGB"))
         plt.close(figure)
+    # one palette for all steps, or else the colours would flicker; with greys, so that grey stays grey and white white
     sheet = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
-    palette = sheet.quantize(256)  # one for all steps, or else the colours would flicker
-    colours = np.reshape(palette.getpalette(), (-1, 3))
-    colours[colours.min(1) > 244] = 255  # white stays white
-    palette.putpalette(colours.ravel().tolist())
+    colours = np.reshape(sheet.quantize(224).getpalette(), (-1, 3))
+    greys = np.linspace(0, 255, 32).astype(int)[:, None].repeat(3, 1)
+    colours[colours.min(1) > 244] = 255
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([greys, colours]).ravel().tolist())
     last, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in (frames[-1], *frames)]
     milliseconds = [int(1000 * seconds)] * (len(others) - 1) + [2000]
     png = io.BytesIO()
@@ -198,7 +213,7 @@ def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6
             axis.plot(x, values, color=colour, linestyle=line, label=name, marker="o", markersize=3.5)
             if bands and name in bands:
                 axis.fill_between(x, *bands[name], color=colour, alpha=0.15, linewidth=0)
-        axis.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=ylim)
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
         if np.asarray(x).dtype.kind in "iu":
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         for letter, scale in (("x", axis.xaxis), ("y", axis.yaxis)):
@@ -207,6 +222,8 @@ def plot_curves(x, curves, xlabel, ylabel, title="", log="", bands=None, size=(6
                 scale.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
                 scale.set_major_formatter(lambda value, _: f"{value:,g}")
                 scale.set_minor_formatter(NullFormatter())
+        if ylim is not None:  # None would fix the limits as they are
+            axis.set_ylim(ylim)
         if len(curves) > 1:
             axis.legend()
         plt.show()
@@ -284,8 +301,12 @@ def plot_matrix(values, labels, title="", decimals=2):
 
 
 def plot_ledger(rows, title=""):
-    """Draw a `relevance_ledger`: for each part, the shares of the score that go on, to biases and to stabilisers."""
-    rows = [row for row in rows if np.abs(row.bias).max() + np.abs(row.stabiliser).max() > 0] or rows
+    """Draw a `relevance_ledger`: for each part, the shares of the score that go on, to biases and to stabilisers.
+
+    The shares are medians over the images. Parts that lose less than a thousandth are left out.
+    """
+    lost = [max(np.abs(np.median(part / rows[0].incoming)) for part in (row.bias, row.stabiliser)) for row in rows]
+    rows = [row for row, share in zip(rows, lost) if share > 1e-3] or rows
     score = rows[0].incoming
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.3 * len(rows)), layout="constrained")
