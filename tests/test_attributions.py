@@ -1,6 +1,8 @@
 """The gradient methods against slow oracles in float64, their axioms, and exact answers on paper."""
 
 import gc
+import pathlib
+import re
 import tracemalloc
 import weakref
 
@@ -13,7 +15,9 @@ import tensorflow as tf
 from models import load_model
 from utils import attributions, network
 from utils.attributions import METHODS, integrated_gradients, quadrature, smoothgrad
+from utils.parts import UnsupportedLayerError
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 RULES = ("left", "right", "midpoint", "trapezoid", "gauss")
 
 
@@ -267,6 +271,49 @@ def test_methods_see_later_changes_of_the_weights(name):
     *rest, kernel, bias = model.get_weights()
     model.set_weights([*rest, 2 * kernel, bias])
     assert np.allclose(METHODS[name](model, x, 0), METHODS[name](fresh(model), x, 0), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_logit_is_explained_through_a_softmax_and_the_output_on_request(name):
+    plain, headed, x = small_cnn(), small_cnn("softmax"), images(3)
+    headed.set_weights(plain.get_weights())
+    of_logits = METHODS[name](plain, x, 1)
+    assert np.allclose(METHODS[name](headed, x, 1), of_logits, atol=1e-12)
+    try:
+        of_probabilities = METHODS[name](headed, x, 1, explain="output")
+    except UnsupportedLayerError:  # there is no backward rule for it
+        assert name in ("lrp", "deep_taylor", "deeplift")
+    else:
+        assert np.abs(of_probabilities - of_logits).max() > 0.1 * np.abs(of_logits).max()
+
+
+def softmax(z):  # not Keras's
+    return tf.nn.softmax(z)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_refuses_a_softmax_that_cannot_be_seen_and_images_that_are_mixed(name):
+    with pytest.raises(ValueError, match="look like probabilities|no rule|no backward rule"):
+        METHODS[name](small_cnn(softmax), images(3), 1)
+    x = keras.Input((8, 7, 2), dtype="float64")
+    centred = x - keras.ops.mean(x, 0, keepdims=True)
+    with pytest.raises(ValueError, match="mixes the images|no backward rule"):
+        METHODS[name](keras.Model(x, small_cnn()(centred)), images(3), 1)
+
+
+def test_the_code_in_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    keras.utils.set_random_seed(0)
+    chain = [keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten()]
+    model = keras.Sequential([*chain, keras.layers.Dense(5, activation="softmax")])
+    names = {"model": model, "x": np.random.default_rng(0).random((2, 16, 16, 3), "float32")}
+    blocks = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)
+    assert (tmp_path / "maps.png").stat().st_size > 10_000
+    assert names["R"].shape == names["x"].shape and len(names["maps"]) == len(METHODS)
 
 
 def fresh(model):

@@ -96,6 +96,27 @@ def test_ten_images_stand_in_two_lines_of_five():
     assert [axis.get_visible() for axis in axes[3]] == [True, True, False, False, False]
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 255)])
+def test_images_beyond_their_range_are_refused(low, high):
+    images = low + (high - low) * IMAGES
+    with pytest.raises(ValueError, match=r"Expected images in \[0, 1\]. Received: from"):
+        plotting.show_attributions(images, {"a": IMAGES})
+
+
+def test_no_pixel_of_a_large_map_is_lost(tmp_path):
+    hot = np.zeros((1, 224, 224, 1))
+    hot[0, 10::67, 10::67] = 1
+    plotting.show_attributions(hot, {str(k): hot for k in range(11)}, save=tmp_path / "map.png")
+    inside = np.asarray(Image.open(tmp_path / "map.png").convert("L"), float)
+    axis = plt.gcf().axes[3]
+    box = axis.get_window_extent()
+    height = inside.shape[0]
+    cell = inside[int(height - box.y1) + 3 : int(height - box.y0) - 3, int(box.x0) + 3 : int(box.x1) - 3]
+    dark = cell < 235
+    spots = sum(dark[i : i + 2].any() and not dark[i - 1].any() for i in range(1, len(dark)))
+    assert spots >= 4  # four lines of hot pixels
+
+
 def test_a_film_has_a_frame_for_each_step_and_begins_with_the_last(monkeypatch):
     shown = []
     monkeypatch.setattr(plotting, "display", lambda data, raw: shown.append(data))

@@ -312,3 +312,60 @@ def test_a_box_behind_a_rescaling_is_refused_in_the_map_and_in_the_ledger(method
     model = model_of(L.Rescaling(2.0, -1.0, name="to_signed"), L.Dense(3, name="scores"))
     with refused("to_signed", "z-box"):
         method(model, X, 0, composite=composite)
+
+
+@pytest.mark.parametrize("composite", ["EPSILON_GAMMA_BOX", "DEEP_TAYLOR"])
+def test_pixels_rescaled_by_operations_before_a_z_box(composite):
+    x = keras.Input((6,))
+    model = keras.Model(x, relu_model()(x / 127.5 - 1.0))
+    with refused("rescales the pixels before 'hidden'", "Explain the model behind the rescaling"):
+        lrp(model, X, 0, composite)
+
+
+def test_a_tensor_below_a_fraction_line():
+    x = keras.Input((6,))
+    with pytest.raises(UnsupportedLayerError, match="Divide"):
+        lrp(keras.Model(x, L.Dense(3)(1.0 / (x + 1.0))), X, 0, "EPSILON")
+
+
+@pytest.mark.parametrize("bounds", [{"low": 0, "high": 0.5}, {"low": 0.5, "high": 1}, {"low": 1, "high": -1}])
+def test_images_outside_of_the_box(bounds):
+    with refused("x must lie between low and high", "Received: x from", "Give the bounds of your pixels"):
+        lrp(MODEL, X, 0, {FIRST: rules.z_box(**bounds)} | EPSILON)
+    with refused("x must lie between low and high"):
+        relevance_ledger(MODEL, X, 0, {FIRST: rules.z_box(**bounds)} | EPSILON)
+    with refused("x must lie between low and high", "bounds 0.0 and 1.0"):
+        lrp(MODEL, 2 * X - 1, 0, "EPSILON_GAMMA_BOX")
+
+
+def test_lines_that_are_never_reached():
+    for line, rule in ((FIRST, rules.z_box(0, 1)), ("hidden", rules.gamma(0.1))):
+        with refused(f"The line {line!r} of the composite is never reached", "Linear stands before it", "in front"):
+            lrp(MODEL, X, 0, {**EPSILON, line: rule})
+    named_first = {"hidden": rules.gamma(0.1)} | NAMED["EPSILON_GAMMA_BOX"]
+    assert np.isfinite(lrp(MODEL, X, 0, named_first)).all()  # a name before FIRST is meant
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({FIRST: "z_box"} | EPSILON, ("A rule of a composite", "Received: 'z_box' for 'first'")),
+        ({MODEL.layers[0]: rules.gamma()} | EPSILON, ("A test of a composite", "Of a layer, pass its name")),
+    ],
+)
+def test_tables_that_are_none(table, words):
+    with refused(*words):
+        lrp(MODEL, X, 0, table)
+
+
+@pytest.mark.parametrize("method", [guided_backprop, deconvolution])
+def test_a_network_without_a_relu_has_only_its_gradient(method):
+    with pytest.warns(UserWarning, match="has no ReLU, so this map is its gradient"):
+        method(model_of(L.Dense(5, activation="swish"), L.Dense(3)), X, 0)
+
+
+def test_a_score_that_the_stabiliser_takes():
+    tiny = relu_model()
+    tiny.set_weights([1e-20 * w for w in tiny.get_weights()])
+    with pytest.warns(UserWarning, match="3 of 3 maps are zero everywhere"):
+        lrp(tiny, X, 0, "EPSILON")

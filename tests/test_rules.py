@@ -572,6 +572,21 @@ def test_alpha1_beta0_hands_a_norm_by_itself_all_that_comes():
     assert np.abs(affine.inputs - expected).max() < 1e-10 * np.abs(expected).max()
 
 
+def rescaled_net(by_operations):
+    x = y = keras.Input((8, 7, 2), **F)
+    y = y * 2.0 - 1.0 if by_operations else L.Rescaling(2.0, -1.0, **F)(y)
+    y = (0.5 + y) / 4.0 if by_operations else L.Rescaling(0.25, 0.125, **F)(y)
+    y = L.Conv2D(5, 3, activation="relu", **F)(y)
+    return randomize(keras.Model(x, dense(4)(L.Flatten(**F)(y))))
+
+
+@pytest.mark.parametrize("composite", [name for name in NAMED if name not in ("EPSILON_GAMMA_BOX", "DEEP_TAYLOR")])
+def test_pixels_rescaled_by_operations_are_as_by_a_layer(composite):
+    x = np.random.default_rng(0).random((3, 8, 7, 2))
+    maps = [lrp(rescaled_net(by_operations), x, 1, composite) for by_operations in (True, False)]
+    assert np.abs(maps[0] - maps[1]).max() < 1e-12 * max(1, np.abs(maps[0]).max())
+
+
 def test_an_equal_table_is_compiled_once():
     model, x = plain_net(), noise(3, 8, 7, 2)
     for low in (np.zeros(2), np.zeros(2)):

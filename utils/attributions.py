@@ -4,7 +4,8 @@ Every method takes
 
 - `model`: a built functional or Sequential Keras 3 model, nested or not, `[n, ...]` -> `[n, classes]`;
 - `x`: images `[n, ...]`, floating point, in the range that the model was trained on;
-- `target`: a class index, one index per image `[n]`, or None for the predicted class;
+- `target`: a class index, one index per image `[n]`, or None for the predicted class (a model with a single output
+  has only that one: it is explained also where it says "no");
 - `explain`: "logit" (the score before a softmax head, f_c in the equations) or "output" (the
   model's own output);
 - `batch_size`: how many images go through the model at a time; None for a size that is fast.

@@ -94,22 +94,40 @@ NAMED = {
 }
 
 
-def rule_for(part, is_first, composite):
-    """Return the rule that `composite` has for `part`, and whether it has one at all."""
+def tests_for(part, is_first, composite):
+    """The tests of `composite` that fit `part`, in their order; the first decides."""
     # a test for a layer with weights means these weights, not the activation that the layer may have
     of_weights = isinstance(part, Activation) and isinstance(part.layer, (*CONVOLUTIONS, *DENSE))
-    for test, rule in composite.items():
+
+    def fits(test):
         if isinstance(test, str):
             named = part.layer.name == test and not of_weights
-            fits = is_first and type(part) is Linear if test == FIRST else named
-        else:
-            kinds = test if isinstance(test, tuple) else (test,)
-            of_part = tuple(kind for kind in kinds if issubclass(kind, Part))
-            of_layer = tuple(kind for kind in kinds if not issubclass(kind, Part))
-            fits = isinstance(part, of_part) or (isinstance(part.layer, of_layer) and not of_weights)
-        if fits:
-            return rule, True
-    return None, False
+            return is_first and type(part) is Linear if test == FIRST else named
+        kinds = test if isinstance(test, tuple) else (test,)
+        of_part = tuple(kind for kind in kinds if issubclass(kind, Part))
+        of_layer = tuple(kind for kind in kinds if not issubclass(kind, Part))
+        return isinstance(part, of_part) or (isinstance(part.layer, of_layer) and not of_weights)
+
+    return [test for test in composite if fits(test)]
+
+
+def checked_composite(composite):
+    """Raise unless `composite` is a table from tests to rules; return it."""
+    if not isinstance(composite, dict):
+        raise ValueError(f"A composite is a dictionary, test -> rule. Received: {type(composite).__name__}.")
+    for test, rule in composite.items():
+        kinds = test if isinstance(test, tuple) else (test,)
+        if not isinstance(test, str) and not all(isinstance(kind, type) for kind in kinds):
+            raise ValueError(
+                f"A test of a composite is FIRST, the name of a layer, a class of layers or a kind of part. Received: "
+                f"{test!r}. Of a layer, pass its name."
+            )
+        if rule is not None and not callable(rule):
+            raise ValueError(
+                f"A rule of a composite is one of utils.rules, such as epsilon(), or None for the gradient. Received: "
+                f"{rule!r} for {test!r}."
+            )
+    return composite
 
 
 def key_of(composite):

@@ -179,7 +179,10 @@ class Network:
             return np.zeros(0, "int64")
         expected = f"a class index from 0 to {self.classes - 1}, or one for each of the {rows(x)} images"
         if target.dtype.kind not in "iu":
-            raise ValueError(f"target must hold whole numbers. Received: {target.dtype}. Expected: {expected}.")
+            raise ValueError(
+                f"target must hold whole numbers. Received: {target.dtype}. Expected: {expected}. Of the name of a "
+                "class, pass names.index(name)."
+            )
         if target.ndim > 1:
             raise ValueError(
                 f"target has too many axes. Received: shape {target.shape}. Expected: {expected}. "

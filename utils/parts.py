@@ -100,6 +100,10 @@ CONVOLUTIONS = (
     *(layers.SeparableConv1D, layers.SeparableConv2D),
 )
 TRANSPOSED, DEPTHWISE, SEPARABLE = CONVOLUTIONS[3:6], CONVOLUTIONS[6:8], CONVOLUTIONS[8:]
+AUGMENTATION = (  # it does nothing when a model is used
+    *(layers.RandomFlip, layers.RandomRotation, layers.RandomZoom, layers.RandomTranslation),
+    *(layers.RandomContrast, layers.RandomBrightness),
+)
 ZERO_PADDING = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
 
 # the supported layers; those with weights of a linear map (Dense, convolutions, BatchNormalization) are in `parts_of`
@@ -122,7 +126,7 @@ LAYERS = {
     Through: (
         *(layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D),
         *(layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise, layers.ActivityRegularization),
-        *(layers.Rescaling, layers.Normalization),
+        *(layers.Rescaling, layers.Normalization, *AUGMENTATION),
     ),
     Normalizing: (layers.LayerNormalization, layers.GroupNormalization, layers.UnitNormalization),
     Product: (layers.Multiply,),
@@ -134,7 +138,7 @@ NAMES = {
     Routing: "GetItem Reshape Transpose Concatenate Stack Squeeze ExpandDims Pad Repeat Flip",
     MaxPooling: "MaxPool Maximum",
     Mixing: "Add Subtract Mean Sum AveragePool",
-    Through: "LayerScale StochasticDepth",
+    Through: "LayerScale StochasticDepth",  # and arithmetic with constants: see `with_constants`
     Product: "Multiply",
     Softmax: "Softmax",
 }
@@ -179,6 +183,23 @@ def parts_of(layer, function):
             f"{', '.join(LAYER_OF_NAME)}. The gradient methods work on any layer."
         )
     return [_activation_part(layer, layer, function) if kind is Activation else kind(layer, function)]
+
+
+def with_constants(layer, function, values):
+    """`layer` as a `Through` part if it adds a constant to its one tensor, or multiplies it by one; else None.
+
+    So pixels that are rescaled by operations, x / 127.5 - 1, are as those of a `Rescaling` layer.
+
+    Args:
+        layer, function: as in `parts_of`.
+        values: all operands of an operation, tensors and constants, in their order.
+    """
+    tensors = [keras.backend.is_keras_tensor(value) for value in values]
+    if isinstance(layer, keras.Layer) or len(values) != 2 or sum(tensors) != 1:
+        return None
+    name = type(layer).__name__
+    scales = name in ("Add", "Subtract", "Multiply") or (name in ("Divide", "TrueDivide") and tensors[0])
+    return Through(layer, function) if scales else None
 
 
 def inherits_call(layer, types):

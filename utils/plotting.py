@@ -46,7 +46,7 @@ STYLE = {
 }
 
 
-def show_attributions(images, maps, titles=None, scale="map", across=None, signed=None, outlines=None):
+def show_attributions(images, maps, titles=None, scale="map", across=None, signed=None, outlines=None, save=None):
     """Draw images beside what the methods say of them.
 
     Args:
@@ -59,8 +59,11 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
         signed: True draws all maps in the signed colours; None only those with negative values.
         across: what runs from left to right, "images" (in lines of five) or "methods"; None: whichever is more.
         outlines: masks `[n, height, width]`; a thin line is drawn around each, over the maps.
+        save: the name of a file that the figure is to be written to as well.
     """
     images = _checked_images(images)
+    if not isinstance(maps, dict):
+        raise ValueError(f"maps must be a dictionary, name -> maps. Received: {type(maps).__name__}.")
     maps = {name: _flat(name, values, images) for name, values in maps.items()}
     if scale not in ("map", "method"):
         raise ValueError(f"scale must be 'map' or 'method'. Received: {scale!r}.")
@@ -90,13 +93,15 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
                 else:
                     limit = np.abs(value if scale == "map" else values).max() or 1
                     low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
-                    axis.imshow(value, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+                    axis.imshow(value, cmap=colours, vmin=low, vmax=limit, interpolation=_interpolation(value))
                     if outlines is not None:
                         for width, colour in ((1.8, "white"), (0.6, "black")):  # to be seen on light and on dark
                             axis.contour(outlines[i], levels=[0.5], colors=colour, linewidths=width)
         for axis in axes.flat:
             axis.set_visible(bool(axis.images))
         _colour_bars(figure, axes, set(is_signed.values()))
+        if save is not None:
+            figure.savefig(save)
         plt.show()
 
 
@@ -134,7 +139,7 @@ def show_maps(maps, titles=None, columns=COLUMNS, scale="map"):
             if k < len(maps):
                 limit = np.abs(maps[k] if scale == "map" else maps).max() or 1
                 low, colours = (-limit, SIGNED) if signed else (0, POSITIVE)
-                axis.imshow(maps[k], cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+                axis.imshow(maps[k], cmap=colours, vmin=low, vmax=limit, interpolation=_interpolation(maps[k]))
                 axis.set_title("" if titles is None else _wrapped(titles[k]))
         _colour_bars(figure, axes, {signed})
         plt.show()
@@ -146,13 +151,13 @@ def show_film(images, maps, titles, seconds=0.2, scale="method"):
     Where nothing moves (on paper, in some viewers) the last step is seen.
 
     Args:
-        images: `[steps, height, width, channels]` in [0, 1].
+        images: `[steps, height, width, channels]`; what is below 0 or above 1 is drawn as 0 or 1.
         maps: a dictionary, name -> maps `[steps, height, width, channels]` (or without channels).
         titles: a line of text for each step.
         seconds: how long a step stands.
         scale: "method": all steps of a map share their scale; "all": so do all maps.
     """
-    images = _checked_images(images)
+    images = _checked_images(images, within=False)  # noisy copies, say
     maps = {name: _flat(name, values, images) for name, values in maps.items()}
     if len(titles) != len(images):
         raise ValueError(f"titles does not fit images. Received: {len(titles)} titles for {len(images)} steps.")
@@ -167,7 +172,7 @@ def show_film(images, maps, titles, seconds=0.2, scale="method"):
         for axis, (name, values) in zip(axes[0, 1:], maps.items()):
             limit = limits[name]
             low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
-            axis.imshow(values[-1], cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+            axis.imshow(values[-1], cmap=colours, vmin=low, vmax=limit, interpolation=_interpolation(values[-1]))
             axis.set_title(name)
         _draw_image(axes[0, 0], images[-1])
         axes[0, 0].set_title("input")
@@ -370,7 +375,7 @@ def plot_localisation(table, highlight=(), by="relevance mass"):
 
 def _grid(rows, columns, image_shape, bars, width=1.35):
     """A figure of `rows` x `columns` frames of the images' proportions, with room for colour bars."""
-    width = min(width, 9.5 / columns)
+    width = min(max(width, image_shape[1] / 100), 9.5 / columns)  # a pixel for a pixel, where there is room
     height = width * image_shape[0] / image_shape[1]
     figure, axes = plt.subplots(
         rows,
@@ -387,9 +392,14 @@ def _grid(rows, columns, image_shape, bars, width=1.35):
 
 def _draw_image(axis, image):
     if image.shape[-1] == 1:
-        axis.imshow(image[..., 0], cmap=IMAGE, vmin=0, vmax=1, interpolation="nearest")
+        axis.imshow(image[..., 0], cmap=IMAGE, vmin=0, vmax=1, interpolation=_interpolation(image))
     else:
-        axis.imshow(np.clip(image, 0, 1), interpolation="nearest")
+        axis.imshow(np.clip(image, 0, 1), interpolation=_interpolation(image))
+
+
+def _interpolation(image):
+    """Squares for the pixels of a small image; a large one is smoothed when it is drawn smaller, and loses nothing."""
+    return "nearest" if max(image.shape[:2]) <= 100 else "auto"
 
 
 def _colour_bars(figure, axes, kinds):
@@ -404,11 +414,17 @@ def _colour_bars(figure, axes, kinds):
         bar.outline.set_visible(False)
 
 
-def _checked_images(images):
+def _checked_images(images, within=True):
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ValueError(
-            f"Expected images [n, height, width, channels] with 1 or 3 channels. Received: shape {images.shape}."
+            f"Expected images [n, height, width, channels] with 1 or 3 channels. Received: shape {images.shape}. "
+            "Of one image x, pass x[None]."
+        )
+    if within and not (images.min() >= -0.01 and images.max() <= 1.01):
+        raise ValueError(
+            f"Expected images in [0, 1]. Received: from {images.min():.3g} to {images.max():.3g}. To draw them, pass "
+            "(x - x.min()) / (x.max() - x.min()), say."
         )
     return images
 
@@ -420,7 +436,7 @@ def _flat(name, values, images):
     if values.shape != images.shape[:3]:
         raise ValueError(
             f"The maps of {name!r} do not fit the images. Received: shape {values.shape}. "
-            f"Expected: {images.shape[:3]}, with or without channels."
+            f"Expected: {images.shape[:3]}, with or without channels (of a class activation map, upsample=True)."
         )
     if not np.isfinite(values).all():
         raise ValueError(f"The maps of {name!r} hold numbers that are not finite.")

@@ -4,6 +4,7 @@ All take the arguments that `attributions` describes, and are called from there.
 """
 
 import collections
+import warnings
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from utils import composites, rules
 from utils.network import checked
+from utils.parts import ReLU
 from utils.surgery import gradients_forgotten, with_rules
 
 
@@ -36,7 +38,9 @@ def lrp(
         layer: the name of a layer: return the relevance of its output instead of that of the input.
     """
     network, x, target = checked(model, x, target, explain, batch_size)
-    return _backward(network, x, target, named(composite), "score", batch_size, layer)
+    composite = named(composite)
+    _check_box(x, composite)
+    return _backward(network, x, target, composite, "score", batch_size, layer)
 
 
 def deep_taylor(model, x, target=None, low=0.0, high=1.0, layer=None, *, explain="logit", batch_size=None):
@@ -56,13 +60,28 @@ def deep_taylor(model, x, target=None, low=0.0, high=1.0, layer=None, *, explain
     network, x, target = checked(model, x, target, explain, batch_size)
     if low is not None:
         low, high = np.asarray(low, network.dtype), np.asarray(high, network.dtype)
-        if not (np.all(low < high) and np.all(x >= low) and np.all(x <= high)):
-            raise ValueError(
-                f"x must lie between low and high. Received: x from {x.min():.4g} to {x.max():.4g}, bounds {low} and "
-                f"{high}. Give the bounds of your pixels, or low=None, high=None if they have none."
-            )
         composite = {composites.FIRST: rules.z_box(low=low, high=high)} | composites.DEEP_TAYLOR
+        _check_box(x, composite)
     return _backward(network, x, target, composite, "score", batch_size, layer)
+
+
+def _check_box(x, composite):
+    """Raise unless the images lie in the box of the z-box rule, where a composite has that for the first layer."""
+    rule = composite.get(composites.FIRST)
+    if getattr(rule, "func", rule) is not rules.z_box:
+        return
+    given = {"low": 0.0, "high": 1.0} | getattr(rule, "keywords", {})
+    low, high = np.asarray(given["low"], x.dtype), np.asarray(given["high"], x.dtype)
+    try:
+        inside = np.all(low < high) and np.all(x >= low) and np.all(x <= high)
+    except ValueError:  # bounds for what a layer makes of the pixels, of another shape
+        inside = np.all(low < high)
+    if not inside:
+        raise ValueError(
+            f"x must lie between low and high. Received: x from {x.min():.4g} to {x.max():.4g}, bounds {low} and "
+            f"{high}. Give the bounds of your pixels, z_box(low=, high=), or choose another first rule: w_square is "
+            "for pixels without bounds (deep_taylor: low=None, high=None)."
+        )
 
 
 def guided_backprop(model, x, target=None, *, explain="logit", batch_size=None):
@@ -121,6 +140,7 @@ def deeplift(
     for k in range(0, len(x), size):
         part = slice(k, k + size)
         R[part] = run(x[part], references[:1] if shared else references[part], target[part])
+    network.refuse_unless_finite(R, "multipliers")
     R *= x - references
     if not return_completeness_error:
         return R
@@ -156,6 +176,7 @@ def relevance_ledger(model, x, target=None, composite=composites.EPSILON_PLUS, *
         record.func = getattr(rule, "func", rule)  # by which it is known, like a rule with parameters
         return record
 
+    _check_box(x, named(composite))
     table = {test: recorded(rule) for test, rule in named(composite).items()}
     rebuilt = with_rules(network.model, table)
     _check_values(network, rebuilt, None)
@@ -188,7 +209,16 @@ def _backward(network, x, target, composite, seed, batch_size, layer=None):
     run = _compiled(network, composite, seed, layer)
     size = network.batch_size(batch_size, x)
     chunks = [run(x[k : k + size], target[k : k + size]) for k in range(0, len(x), size)]
-    return np.concatenate([chunk.numpy() for chunk in chunks]) if chunks else np.zeros_like(x)
+    R = np.concatenate([chunk.numpy() for chunk in chunks]) if chunks else np.zeros_like(x)
+    network.refuse_unless_finite(R, "relevances")
+    empty = ~R.reshape(len(R), -1).any(1) if seed == "score" else np.zeros(0, bool)
+    if empty.any():
+        warnings.warn(
+            f"{empty.sum()} of {len(R)} maps are zero everywhere, the first for image {empty.argmax()}. Is its score "
+            "0, or so small that stabilisers or biases take all of it? relevance_ledger knows.",
+            stacklevel=3,
+        )
+    return R
 
 
 def _compiled(network, composite, seed, layer, references=None):
@@ -199,6 +229,9 @@ def _compiled(network, composite, seed, layer, references=None):
 
 def _compile(network, composite, seed, layer, references):
     rebuilt = with_rules(network.model, composite, from_scores=True)
+    relus = [inner for inner in rebuilt.layers if isinstance(getattr(inner, "part", None), ReLU)]
+    if composite in (composites.GUIDED, composites.DECONVOLUTION) and not relus:
+        warnings.warn(f"{network.name!r} has no ReLU, so this map is its gradient.", stacklevel=5)
     if layer is not None:
         inner = rebuilt.layer_outputs.get(layer)
         if inner is None:
@@ -243,6 +276,7 @@ def _check_values(network, rebuilt, layer):
     x = np.random.default_rng(0).random((2, *shape)).astype(network.dtype)
     ours = rebuilt(x, training=False)
     ours, theirs = np.asarray(ours[0] if layer is not None else ours), network.scores(x)
+    network.check_outputs(x, theirs)
     if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max()):
         raise ValueError(
             f"The parts of {network.name!r} do not compute what the model computes: scores differ by up to "

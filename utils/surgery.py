@@ -7,9 +7,10 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework import ops
 
-from utils.composites import FIRST, rule_for
+from utils.composites import FIRST, checked_composite, tests_for
 from utils.heads import Borrowed, check_connections, check_model, in_order, logits_of  # noqa: F401  (logits_of: found here too)
 from utils.parts import (
+    AUGMENTATION,
     ZERO_PADDING,
     Activation,
     Affine,
@@ -24,13 +25,14 @@ from utils.parts import (
     inherits_call,
     is_positive,
     parts_of,
+    with_constants,
     with_normalization,
     with_padding,
 )
 from utils.rules import alpha_beta, epsilon, gamma, through, z_box, z_plus
 
 # layers that do nothing to an image when a model is used
-HARMLESS = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout)
+HARMLESS = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout, *AUGMENTATION)
 
 
 PROPORTIONAL = (epsilon, gamma, alpha_beta, z_plus)  # an input that is 0 gets nothing by these rules
@@ -101,10 +103,11 @@ def with_rules(model, composite, from_scores=False):
 
     Raises:
         UnsupportedLayerError: there is no part or no rule for a layer.
-        ValueError: the connections of `model` are not known, or `composite` names a layer that it does not have.
+        ValueError: the connections of `model` are not known; `composite` is no such table, names a layer that the
+            model does not have, or has a line that is never reached.
     """
     check_model(model)
-    rebuilder = _Rebuilder(composite)
+    rebuilder = _Rebuilder(checked_composite(composite))
     old = model.inputs[0]
     new = keras.Input(batch_shape=old.shape, dtype=old.dtype)
     with gradients_forgotten():
@@ -115,6 +118,12 @@ def with_rules(model, composite, from_scores=False):
         name: None if tensor is None or id(tensor) in rebuilder.merged else tensor
         for name, tensor in rebuilder.outputs.items()
     }
+    if rebuilder.hidden:
+        line, before = rebuilder.hidden.popitem()
+        raise ValueError(
+            f"The line {line!r} of the composite is never reached: {before} stands before it. Put yours in front: "
+            f"{{{line!r}: rule}} | composite."
+        )
     unused = [test for test in composite if isinstance(test, str) and test not in (FIRST, *outputs)]
     if unused:
         raise ValueError(f"The composite names layers that {model.name!r} does not have: {unused}.")
@@ -172,7 +181,7 @@ class _Walker:
                 args_now, kwargs_now = keras.tree.pack_sequence_as((args, kwargs), values)
                 return layer(*args_now, **kwargs_now)
 
-            output = self.place(layer, function, inputs, has_constants=len(flat) > len(inputs))
+            output = self.place(layer, function, inputs, flat)
         self.note(layer.owner if isinstance(layer, Borrowed) else layer, inputs, output)
         return output
 
@@ -185,7 +194,7 @@ class _Unfolder(_Walker):
     def __init__(self):
         self.steps = []
 
-    def place(self, layer, function, inputs, has_constants):
+    def place(self, layer, function, inputs, values):
         return _Local(Part(layer, function), None, inputs[0].dtype)(*inputs)
 
     def note(self, layer, inputs, output):
@@ -209,6 +218,7 @@ class _Rebuilder(_Walker):
 
     def __init__(self, composite):
         self.composite = composite
+        self.hidden = {}  # a line for FIRST or a name that is never reached -> the words for the line before it
         self.depth = {}  # id of a tensor -> the number of linear parts on the way to it
         self.source = {}  # id of a tensor -> (the part that made it, the inputs of that part)
         self.positive = set()  # ids of tensors that cannot be below 0
@@ -217,12 +227,13 @@ class _Rebuilder(_Walker):
         self.outputs = {}  # name of a layer -> its output
         self.kept = []  # all tensors, so that no id is used twice
 
-    def place(self, layer, function, inputs, has_constants):
-        chain = parts_of(layer.owner if isinstance(layer, Borrowed) else layer, function)
+    def place(self, layer, function, inputs, values):
+        rescaling = with_constants(layer, function, values)
+        chain = [rescaling] if rescaling else parts_of(layer.owner if isinstance(layer, Borrowed) else layer, function)
         if isinstance(layer, Borrowed) and layer.drop_activation:
             chain = [part for part in chain if not isinstance(part, (Activation, Softmax))]
         for part in chain:
-            inputs = [self.emit(*self.merge(part, inputs), has_constants)]
+            inputs = [self.emit(*self.merge(part, inputs), has_constants=len(values) > len(inputs))]
         return inputs[0]
 
     def note(self, layer, inputs, output):
@@ -246,12 +257,16 @@ class _Rebuilder(_Walker):
     def emit(self, part, inputs, has_constants):
         """The new output of a part, with the rule that the composite has for it; constants may be below 0."""
         depth = max((self.depth.get(id(x), 0) for x in inputs), default=0)
-        rule, found = rule_for(part, depth == 0, self.composite)
-        if not found:
+        tests = tests_for(part, depth == 0, self.composite)
+        if not tests:
             raise UnsupportedLayerError(
                 f"The composite has no rule for {part.layer.name!r}, of type {type(part.layer).__name__}: a part of "
                 f"kind {type(part).__name__}. Add a line for it, {{{type(part).__name__}: rule}}, if you know one."
             )
+        rule = self.composite[tests[0]]
+        if not isinstance(tests[0], str):  # a name may stand before FIRST, a kind of part is meant for all others
+            names = [kind.__name__ for kind in (tests[0] if isinstance(tests[0], tuple) else tests[:1])]
+            self.hidden |= {test: ", ".join(names) for test in tests[1:] if isinstance(test, str)}
         part.inputs_are_positive = all(id(x) in self.positive for x in inputs)
         part.output_is_positive = is_positive(part) and (isinstance(part, Activation) or not has_constants)
         if depth == 0 and getattr(rule, "func", rule) is z_box:
@@ -294,7 +309,8 @@ class _Rebuilder(_Walker):
             if isinstance(below, (Affine, Through)) and not inherits_call(below.layer, HARMLESS):
                 raise UnsupportedLayerError(
                     f"{below.layer.name!r} rescales the pixels before {part.layer.name!r}, so the bounds of the z-box "
-                    "rule are not those of what this layer sees. Explain the model behind the rescaling, on rescaled "
+                    "rule are not those of what this layer sees. Explain the model behind the rescaling (in a chain, "
+                    "keras.Sequential([keras.Input(shape), *model.layers[k:]]) with its first layer k), on rescaled "
                     "images and with their bounds, or choose another first rule (w_square, epsilon)."
                 )
             below, inputs = self.source.get(id(inputs[0]), (None, None))
