@@ -86,14 +86,15 @@ def test_curves_fill_their_axes_whatever_the_scale(log):
     assert np.allclose(plt.gca().get_ylim(), (0.01, 1))
 
 
-def test_ten_images_stand_in_two_lines_of_five():
+def test_images_stand_in_even_lines_of_up_to_five():
+    assert [plotting._even(n, 5) for n in (1, 4, 5, 6, 7, 8, 10, 11)] == [1, 4, 5, 3, 4, 4, 5, 4]
     images = np.random.default_rng(2).random((7, 6, 6, 1))
     plotting.show_attributions(images, {"a": images}, titles=list("abcdefg"))
-    axes = np.array(plt.gcf().axes[:20]).reshape(4, 5)
-    assert [axis.get_title() for axis in axes[0]] == list("abcde") and axes[2, 1].get_title() == "g"
+    axes = np.array(plt.gcf().axes[:16]).reshape(4, 4)
+    assert [axis.get_title() for axis in axes[0]] == list("abcd") and axes[2, 2].get_title() == "g"
     assert [axis.get_ylabel() for axis in axes[:, 0]] == ["input", "a", "input", "a"]
-    assert np.array_equal(axes[3, 1].images[0].get_array(), images[6, ..., 0])
-    assert [axis.get_visible() for axis in axes[3]] == [True, True, False, False, False]
+    assert np.array_equal(axes[3, 2].images[0].get_array(), images[6, ..., 0])
+    assert [axis.get_visible() for axis in axes[3]] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 255)])

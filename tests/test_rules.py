@@ -30,6 +30,11 @@ def noise(*shape, seed=1):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
+def pixels(*shape, seed=1):
+    """Numbers from 0 to 1."""
+    return np.random.default_rng(seed).random(shape)
+
+
 def randomize(model, seed=0):
     """Random weights, biases and statistics, variances from 0.5 to 1.5; returns the model."""
     generator = np.random.default_rng(seed)
@@ -290,7 +295,6 @@ MIXING = {
     "ops.subtract": lambda: mixing(lambda xs: xs[0] - xs[1]),
     "ops.mean": lambda: mixing(lambda x: ops.mean(x, 1), False),
     "ops.sum": lambda: mixing(lambda x: ops.sum(x, 2), False),
-    "ops.add of a number": lambda: mixing(lambda x: x + 0.5, False),
     # each value twice: a layer that receives the same tensor twice must not hand everything down twice
     "Add of the same": lambda: mixing(lambda x: L.Add(**F)([x, x]), False),
     "Average of the same": lambda: mixing(lambda x: L.Average(**F)([x, x, x]), False),
@@ -587,8 +591,18 @@ def test_pixels_rescaled_by_operations_are_as_by_a_layer(composite):
     assert np.abs(maps[0] - maps[1]).max() < 1e-12 * max(1, np.abs(maps[0]).max())
 
 
+def test_a_number_that_is_added_behind_a_layer_is_its_bias():
+    x = keras.Input((5,), **F)
+    one = randomize(keras.Model(x, dense(3)(dense(4, "relu")(x))))
+    added = keras.Model(x, dense(3)(ops.relu(dense(4, use_bias=False)(x) + one.get_weights()[1])))
+    added.set_weights([one.get_weights()[k] for k in (0, 2, 3)])
+    points = noise(3, 5)
+    table = {Linear: rules.epsilon(1e-12), Mixing: rules.epsilon(1e-12)} | EPSILON
+    assert np.allclose(lrp(added, points, 1, table), lrp(one, points, 1, table), atol=1e-8)
+
+
 def test_an_equal_table_is_compiled_once():
-    model, x = plain_net(), noise(3, 8, 7, 2)
+    model, x = plain_net(), pixels(3, 8, 7, 2)
     for low in (np.zeros(2), np.zeros(2)):
         lrp(model, x, 1, {FIRST: rules.z_box(low, np.ones(2))} | EPSILON)
         lrp(model, x, 1, {Linear: rules.gamma(0.3)} | EPSILON)
@@ -829,7 +843,7 @@ def dress(kind, units=(6, 5, 3)):
 
 @functools.cache
 def map_of(name, kind):
-    return METHODS[name](dressed(kind), noise(3, 4, 4, 2))
+    return METHODS[name](dressed(kind), (pixels if "BOX" in name else noise)(3, 4, 4, 2))
 
 
 dressed = functools.cache(dress)
@@ -855,7 +869,7 @@ def test_dress_does_not_matter(name):
 
 @pytest.mark.parametrize("name", ["EPSILON", "EPSILON_GAMMA_BOX", "reveal_cancel"])
 def test_a_norm_is_as_one_folded_by_hand(name):
-    x = noise(3, 6, 6, 2)
+    x = (pixels if "BOX" in name else noise)(3, 6, 6, 2)
     conv, norm_ = L.Conv2D(3, 3, **F), norm()
     transposed, norm_t = L.Conv2DTranspose(3, 2, strides=2, **F), norm()
     depthwise, norm_d = L.DepthwiseConv2D(2, depth_multiplier=2, **F), norm()

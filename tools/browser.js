@@ -59,6 +59,9 @@ function look() {
     if (visible && box.right > width + 2 && !scrolls(node))
       problems.push(`cut off at ${width}: ${node.tagName.toLowerCase()} ${cut(node.innerText || node.alt || "")}`);
   }
+  for (const node of document.querySelectorAll(".MathJax_Display, mjx-container[display='true']"))
+    if (node.scrollWidth > node.clientWidth + 2)
+      problems.push(`a formula is ${node.scrollWidth} wide, its place ${node.clientWidth}: ${cut(node.textContent)}`);
   return [...new Set(problems)];
 }
 

@@ -138,7 +138,7 @@ NAMES = {
     Routing: "GetItem Reshape Transpose Concatenate Stack Squeeze ExpandDims Pad Repeat Flip",
     MaxPooling: "MaxPool Maximum",
     Mixing: "Add Subtract Mean Sum AveragePool",
-    Through: "LayerScale StochasticDepth",  # and arithmetic with constants: see `with_constants`
+    Through: "LayerScale StochasticDepth",  # and some arithmetic with constants: see `rescaling`
     Product: "Multiply",
     Softmax: "Softmax",
 }
@@ -185,21 +185,24 @@ def parts_of(layer, function):
     return [_activation_part(layer, layer, function) if kind is Activation else kind(layer, function)]
 
 
-def with_constants(layer, function, values):
-    """`layer` as a `Through` part if it adds a constant to its one tensor, or multiplies it by one; else None.
+def rescaling(layer, function, values, of_pixels):
+    """An operation as a `Through` part if it scales its one tensor by a constant or shifts it; else None.
 
-    So pixels that are rescaled by operations, x / 127.5 - 1, are as those of a `Rescaling` layer.
+    So x / 127.5 - 1 is as a `Rescaling` layer. Behind a linear part, a constant that is added is no shift of pixels,
+    but a bias, which takes its share.
 
     Args:
         layer, function: as in `parts_of`.
         values: all operands of an operation, tensors and constants, in their order.
+        of_pixels: whether no linear part comes before it.
     """
     tensors = [keras.backend.is_keras_tensor(value) for value in values]
     if isinstance(layer, keras.Layer) or len(values) != 2 or sum(tensors) != 1:
         return None
     name = type(layer).__name__
-    scales = name in ("Add", "Subtract", "Multiply") or (name in ("Divide", "TrueDivide") and tensors[0])
-    return Through(layer, function) if scales else None
+    scales = name == "Multiply" or (name in ("Divide", "TrueDivide") and tensors[0])
+    shifts = name in ("Add", "Subtract") and of_pixels
+    return Through(layer, function) if scales or shifts else None
 
 
 def inherits_call(layer, types):

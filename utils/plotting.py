@@ -57,7 +57,7 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
         scale: "map": each map is scaled by its own largest absolute value; "method": all maps of a
             method by the largest among them. Say in the caption which.
         signed: True draws all maps in the signed colours; None only those with negative values.
-        across: what runs from left to right, "images" (in lines of five) or "methods"; None: whichever is more.
+        across: what runs from left to right, "images" (in lines of up to five) or "methods"; None: whichever is more.
         outlines: masks `[n, height, width]`; a thin line is drawn around each, over the maps.
         save: the name of a file that the figure is to be written to as well.
     """
@@ -70,7 +70,7 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
     across = across or ("images" if len(images) > len(maps) + 1 else "methods")
     titles = [""] * len(images) if titles is None else [str(title) for title in titles]
     cells = [("input", images)] + list(maps.items())
-    columns = min(COLUMNS, len(images)) if across == "images" else len(cells)
+    columns = _even(len(images), COLUMNS) if across == "images" else len(cells)
     lines = -(-len(images) // columns) * len(cells) if across == "images" else len(images)
     is_signed = {name: bool(signed or (values < 0).any()) for name, values in maps.items()}
 
@@ -108,7 +108,7 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
 def show_images(images, titles=None, columns=COLUMNS):
     """Draw images `[n, height, width, channels]` in [0, 1] in a grid, a title over each."""
     images = _checked_images(images)
-    columns = min(columns, len(images))
+    columns = _even(len(images), columns)
     with plt.rc_context(STYLE):
         figure, axes = _grid(-(-len(images) // columns), columns, images.shape[1:3], 0)
         for k, axis in enumerate(axes.flat):
@@ -131,7 +131,7 @@ def show_maps(maps, titles=None, columns=COLUMNS, scale="map"):
             f"Expected maps [n, height, width, (channels)] and scale 'map' or 'all'. Received: shape {maps.shape} "
             f"and {scale!r}."
         )
-    columns, signed = min(columns, len(maps)), bool((maps < 0).any())
+    columns, signed = _even(len(maps), columns), bool((maps < 0).any())
     with plt.rc_context(STYLE):
         figure, axes = _grid(-(-len(maps) // columns), columns, maps.shape[1:], 1)
         for k, axis in enumerate(axes.flat):
@@ -388,6 +388,11 @@ def _grid(rows, columns, image_shape, bars, width=1.35):
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set(visible=True, color="#bbbbbb", linewidth=0.6)
     return figure, axes
+
+
+def _even(n, most):
+    """How many of `n` to put in a line, at most `most`, so that the lines are about equally long."""
+    return -(-n // -(-n // most))
 
 
 def _draw_image(axis, image):

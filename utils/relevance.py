@@ -211,7 +211,7 @@ def _backward(network, x, target, composite, seed, batch_size, layer=None):
     chunks = [run(x[k : k + size], target[k : k + size]) for k in range(0, len(x), size)]
     R = np.concatenate([chunk.numpy() for chunk in chunks]) if chunks else np.zeros_like(x)
     network.refuse_unless_finite(R, "relevances")
-    empty = ~R.reshape(len(R), -1).any(1) if seed == "score" else np.zeros(0, bool)
+    empty = ~R.any(tuple(range(1, R.ndim))) if seed == "score" else np.zeros(0, bool)
     if empty.any():
         warnings.warn(
             f"{empty.sum()} of {len(R)} maps are zero everywhere, the first for image {empty.argmax()}. Is its score "

@@ -25,7 +25,7 @@ from utils.parts import (
     inherits_call,
     is_positive,
     parts_of,
-    with_constants,
+    rescaling,
     with_normalization,
     with_padding,
 )
@@ -228,8 +228,9 @@ class _Rebuilder(_Walker):
         self.kept = []  # all tensors, so that no id is used twice
 
     def place(self, layer, function, inputs, values):
-        rescaling = with_constants(layer, function, values)
-        chain = [rescaling] if rescaling else parts_of(layer.owner if isinstance(layer, Borrowed) else layer, function)
+        of_pixels = all(self.depth.get(id(x), 0) == 0 for x in inputs)
+        rescales = rescaling(layer, function, values, of_pixels)
+        chain = [rescales] if rescales else parts_of(layer.owner if isinstance(layer, Borrowed) else layer, function)
         if isinstance(layer, Borrowed) and layer.drop_activation:
             chain = [part for part in chain if not isinstance(part, (Activation, Softmax))]
         for part in chain:
