@@ -84,7 +84,7 @@ async function pages(browser, widths, files) {
       problems.push(...(await page.evaluate(look)));
       if (!before && expected) problems.push("no mathematics was set");
       const height = await page.evaluate(() => document.documentElement.scrollHeight);
-      const name = path.basename(file, ".html");
+      const name = (file.includes("/site/") ? "site_" : "") + path.basename(file, ".html");
       let unseen = 0;
       for (let y = 0, k = 0; y < height; y += 2400, k++) {
         const clip = { x: 0, y, width, height: Math.min(2400, height - y) };
