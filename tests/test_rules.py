@@ -591,6 +591,16 @@ def test_pixels_rescaled_by_operations_are_as_by_a_layer(composite):
     assert np.abs(maps[0] - maps[1]).max() < 1e-12 * max(1, np.abs(maps[0]).max())
 
 
+@pytest.mark.parametrize("composite", ["EPSILON_GAMMA_BOX", "EPSILON_PLUS"])
+def test_augmentation_in_front_changes_nothing(composite):
+    augment = [L.RandomFlip("horizontal", **F), L.RandomRotation(0.1, **F), L.RandomContrast(0.2, **F)]
+    augment += [L.RandomZoom(0.1, **F), L.RandomTranslation(0.1, 0.1, **F), L.RandomBrightness(0.1, **F)]
+    rest = [L.Conv2D(4, 3, activation="relu", **F), L.Flatten(**F), dense(3)]
+    plain, x = chain((8, 8, 2), *rest), pixels(3, 8, 8, 2)
+    whole = keras.Sequential([keras.Input((8, 8, 2), **F), *augment, *rest])
+    assert np.array_equal(lrp(whole, x, 1, composite), lrp(plain, x, 1, composite))
+
+
 def test_a_number_that_is_added_behind_a_layer_is_its_bias():
     x = keras.Input((5,), **F)
     one = randomize(keras.Model(x, dense(3)(dense(4, "relu")(x))))

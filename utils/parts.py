@@ -168,7 +168,7 @@ def parts_of(layer, function):
         return [Affine(layer, ops.multiply, lambda: scale_and_shift(layer))]
     for kind, types in LAYERS.items():
         if inherits_call(layer, types):
-            if getattr(layer, "interpolation", "nearest") != "nearest":
+            if kind is Routing and getattr(layer, "interpolation", "nearest") != "nearest":
                 return [Mixing(layer, function)]
             if kind is not Activation:
                 return [kind(layer, function)]
