@@ -73,13 +73,13 @@ GUIDED = {ReLU: rules.guided, Part: None}
 DECONVOLUTION = {ReLU: rules.deconvolution, Part: None}
 
 
-def deeplift_composite(rule, shared):
-    """The table of DeepLIFT: `rule` is "rescale" or "reveal_cancel"; `shared`: all images have one reference."""
-    table = {LinearThenActivation: rules.reveal_cancel(shared=shared)} if rule == "reveal_cancel" else {}
+def deeplift_composite(rule):
+    """The table of DeepLIFT: `rule` is "rescale" or "reveal_cancel"."""
+    table = {LinearThenActivation: rules.reveal_cancel} if rule == "reveal_cancel" else {}
     return table | {
-        Activation: rules.rescale(shared=shared),
-        MaxPooling: rules.rescale_max(shared=shared),
-        Product: rules.rescale_product(shared=shared),
+        Activation: rules.rescale,
+        MaxPooling: rules.rescale_max,
+        Product: rules.rescale_product,
         (Linear, Affine, Routing, Mixing, Through): None,
     }
 

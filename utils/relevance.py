@@ -13,7 +13,7 @@ import tensorflow as tf
 from utils import composites, rules
 from utils.network import checked
 from utils.parts import ReLU
-from utils.surgery import gradients_forgotten, with_rules
+from utils.surgery import at_reference, gradients_forgotten, with_rules
 
 
 def lrp(
@@ -134,8 +134,7 @@ def deeplift(
     network, x, target = checked(model, x, target, explain, batch_size)
     references = network.baselines(baseline, x)
     shared = len(x) == 1 or np.ndim(baseline) < x.ndim or len(baseline) == 1 or baseline is None
-    composite = composites.deeplift_composite(rule, shared)
-    run = _compiled(network, composite, "one", None, references="one" if shared else "each")
+    run = _compiled(network, composites.deeplift_composite(rule), "one", None, references=True)
     R, size = np.zeros_like(x), network.batch_size(batch_size, x)
     for k in range(0, len(x), size):
         part = slice(k, k + size)
@@ -221,7 +220,7 @@ def _backward(network, x, target, composite, seed, batch_size, layer=None):
     return R
 
 
-def _compiled(network, composite, seed, layer, references=None):
+def _compiled(network, composite, seed, layer, references=False):
     """A compiled function of (images, targets), with `references` of (images, references, targets); made once."""
     key = composites.key_of(composite), seed, layer, references
     return network.once(key, lambda: _compile(network, composite, seed, layer, references))
@@ -244,28 +243,23 @@ def _compile(network, composite, seed, layer, references):
             raise ValueError(f"The layer {layer!r} {state}. Expected one of: {', '.join(names)}.")
         rebuilt = keras.Model(rebuilt.inputs[0], [rebuilt.outputs[0], inner])
 
-    def back(batch, start, n):
-        """From `start` of the scores of a batch to its first `n` points."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(batch)
-            outputs = rebuilt(batch, training=False)
-        scores, point = (outputs, batch) if layer is None else outputs
-        return tape.gradient(scores, point, start * scores if seed == "score" else start)[:n]
-
-    def one_hot(target):
-        return tf.one_hot(target, network.classes, dtype=rebuilt.outputs[0].dtype)
-
     def of_images(x, target):
-        return back(x, one_hot(target), tf.shape(x)[0])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            outputs = rebuilt(x, training=False)
+        scores, point = (outputs, x) if layer is None else outputs
+        start = tf.one_hot(target, network.classes, dtype=scores.dtype)
+        return tape.gradient(scores, point, start * scores if seed == "score" else start)
 
     def of_images_and_references(x, others, target):
-        nothing = tf.zeros((tf.shape(others)[0], network.classes), rebuilt.outputs[0].dtype)
-        return back(tf.concat([x, others], 0), tf.concat([one_hot(target), nothing], 0), tf.shape(x)[0])
+        with at_reference():
+            rebuilt(others, training=False)
+        return of_images(x, target)
 
     _check_values(network, rebuilt, layer)
     images, labels = network.spec, tf.TensorSpec([None], "int64")
-    function = of_images if references is None else of_images_and_references
-    signature = [images, labels] if references is None else [images, images, labels]
+    function = of_images_and_references if references else of_images
+    signature = [images, images, labels] if references else [images, labels]
     with gradients_forgotten():
         return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
 

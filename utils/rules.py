@@ -186,29 +186,29 @@ def signal(part, inputs, output, R):
     return [R, *(tf.zeros_like(gate) for gate in inputs[1:])]
 
 
-# --- DeepLIFT: in a batch, the images come first, then the references: one for all (`shared`), or one for each. The
-# references are treated as images whose references are they themselves; the multipliers that reach them are 0.
+# --- DeepLIFT: `part.reference` is (x', y'), the inputs of the part and its output at the reference, in one row for all
+# images or in one for each
 
 
 @rule
-def rescale(part, inputs, output, R, shared=True):
+def rescale(part, inputs, output, R):
     """DeepLIFT's rescale rule: m_j = (y - y') / (x - x') m_k, the gradient where x - x' is next to nothing.
 
     Shrikumar, Greenside and Kundaje (2017, arXiv:1704.02685), section 3.5.2; R is the multiplier m_k.
     """
-    dx, dy = (t - _references(t, shared) for t in (*inputs, output))
-    return [ratio(R * dy, dx, otherwise=pullback(part, inputs, R)[0])]
+    (x,), ((x_ref,), y_ref) = inputs, part.reference
+    return [ratio(R * (output - y_ref), x - x_ref, otherwise=pullback(part, inputs, R)[0])]
 
 
 @rule
-def rescale_max(part, inputs, output, R, shared=True):
+def rescale_max(part, inputs, output, R):
     """Rescale at a maximum: the difference of two maxima goes to the winner of the image and that of the reference.
 
     With t = max(y, y'), the image's winner accounts for t - y', the reference's for y - t, both over x - x'; so the
     parts sum to y - y'. As captum does it.
     """
-    references = [tf.broadcast_to(_references(x, shared), tf.shape(x)) for x in inputs]
-    y_ref = _references(output, shared)
+    references, y_ref = part.reference
+    references = [tf.broadcast_to(x_ref, tf.shape(x)) for x_ref, x in zip(references, inputs)]
     top = tf.maximum(output, y_ref)
     at_image, at_reference = pullback(part, inputs, R * (top - y_ref)), pullback(part, references, R * (output - top))
     plain = pullback(part, inputs, R)
@@ -219,24 +219,24 @@ def rescale_max(part, inputs, output, R, shared=True):
 
 
 @rule
-def rescale_product(part, inputs, output, R, shared=True):
+def rescale_product(part, inputs, output, R):
     """Rescale at a product of two: m_a = (b + b') / 2 m_k, m_b = (a + a') / 2 m_k, which sum to ab - a'b' exactly.
 
     A product of more is taken as a product of the last with that of all others.
     """
     if len(inputs) == 1:
         return pullback(part, inputs, R)
-    lower, factors = [], list(inputs)
+    lower, factors, references = [], list(inputs), list(part.reference[0])
     while len(factors) > 1:
-        last = factors.pop()
-        middles = [(t + _references(t, shared)) / 2 for t in (functools.reduce(tf.multiply, factors), last)]
-        R, back = pullback(tf.multiply, middles, R)
+        last = (factors.pop() + references.pop()) / 2
+        others = sum(functools.reduce(tf.multiply, some) for some in (factors, references)) / 2
+        R, back = pullback(tf.multiply, [others, last], R)
         lower.insert(0, back)
     return [R, *lower]
 
 
 @rule
-def reveal_cancel(part, inputs, output, R, shared=True):
+def reveal_cancel(part, inputs, output, R):
     """DeepLIFT's reveal-cancel rule: positive and negative differences have multipliers of their own.
 
     With dz+ and dz- the sums of the positive and negative contributions to z - z' and f the activation,
@@ -244,7 +244,7 @@ def reveal_cancel(part, inputs, output, R, shared=True):
     Shrikumar et al. (2017), section 3.5.3.
     """
     linear, f, (x,), (w, _) = part.linear, part.activation, inputs, part.linear.weights()
-    x_ref = _references(x, shared)
+    ((x_ref,), _) = part.reference
     dx, z_ref = x - x_ref, linear(x_ref)
     up = linear.map(positive(dx), positive(w)) + linear.map(negative(dx), negative(w))
     down = linear.map(positive(dx), negative(w)) + linear.map(negative(dx), positive(w))
@@ -356,8 +356,3 @@ def _by_weight(part, inputs, w, b, R, eps):
     ones = tf.ones_like(inputs[0])
     z = part.map(ones, w)
     return pullback(lambda t: part.map(t, w), [ones], divide(R, z if b is None else z + b, eps))
-
-
-def _references(t, shared):
-    """For each row of a batch, the row of its reference; a single one if all have the same."""
-    return t[-1:] if shared else tf.tile(tf.split(t, 2)[1], [2] + [1] * (len(t.shape) - 1))

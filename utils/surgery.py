@@ -70,6 +70,8 @@ class _Local(keras.layers.Layer):
         @tf.custom_gradient
         def compute(*inputs):
             output = self.part(*inputs)
+            if _at_reference:
+                self.part.reference = inputs, output
 
             def backward(R, variables=None):
                 lower = self.rule(self.part, list(inputs), output, R)
@@ -83,6 +85,19 @@ class _Local(keras.layers.Layer):
             return output, backward
 
         return compute(*inputs)
+
+
+_at_reference = []  # not empty while `at_reference` is open
+
+
+@contextlib.contextmanager
+def at_reference():
+    """What rebuilt models compute inside are references: each part keeps its inputs and its output, for DeepLIFT."""
+    _at_reference.append(True)
+    try:
+        yield
+    finally:
+        _at_reference.pop()
 
 
 def with_rules(model, composite, from_scores=False):
