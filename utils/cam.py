@@ -16,7 +16,6 @@ Below, A_k is a feature map, i and j run over its places, Z is their number, S t
 """
 
 import functools
-import warnings
 
 import keras
 import numpy as np
@@ -24,7 +23,7 @@ import scipy.ndimage
 import tensorflow as tf
 
 from utils.heads import PASSES_ON, is_head
-from utils.network import chunk, network_of, rows, whole_number
+from utils.network import chunk, network_of, rows, warn_where_empty, whole_number
 from utils.parts import inherits_call
 from utils.relevance import guided_backprop
 from utils.surgery import unfolded
@@ -315,13 +314,8 @@ def _finished(network, method, maps, x, relu, size, level):
     network.refuse_unless_finite(maps, f"maps of {method}")
     if relu:
         maps = np.maximum(maps, 0)
-    nothing = np.flatnonzero(~maps.any((1, 2)))
-    if len(nothing):
-        warnings.warn(
-            f"{method}: {len(nothing)} of {len(maps)} maps are zero everywhere, the first for image {nothing[0]}. "
-            + ("No place speaks for the class there. relu=False shows what speaks against it." if relu else ""),
-            stacklevel=level,
-        )
+    advice = "No place speaks for the class there. relu=False shows what speaks against it." if relu else ""
+    warn_where_empty(maps, advice, f"{method}: ", stacklevel=level)
     if size is not None:
         maps = _resized(maps, size)
     return maps.astype(network.dtype if network.dtype.kind == "f" else "float32")

@@ -94,6 +94,11 @@ NAMED = {
 }
 
 
+def kinds_of(test):
+    """The classes that a test names, one or several, as a tuple."""
+    return test if isinstance(test, tuple) else (test,)
+
+
 def tests_for(part, is_first, composite):
     """The tests of `composite` that fit `part`, in their order; the first decides."""
     # a test for a layer with weights means these weights, not the activation that the layer may have
@@ -103,9 +108,8 @@ def tests_for(part, is_first, composite):
         if isinstance(test, str):
             named = part.layer.name == test and not of_weights
             return is_first and type(part) is Linear if test == FIRST else named
-        kinds = test if isinstance(test, tuple) else (test,)
-        of_part = tuple(kind for kind in kinds if issubclass(kind, Part))
-        of_layer = tuple(kind for kind in kinds if not issubclass(kind, Part))
+        of_part = tuple(kind for kind in kinds_of(test) if issubclass(kind, Part))
+        of_layer = tuple(kind for kind in kinds_of(test) if not issubclass(kind, Part))
         return isinstance(part, of_part) or (isinstance(part.layer, of_layer) and not of_weights)
 
     return [test for test in composite if fits(test)]
@@ -116,8 +120,7 @@ def checked_composite(composite):
     if not isinstance(composite, dict):
         raise ValueError(f"A composite is a dictionary, test -> rule. Received: {type(composite).__name__}.")
     for test, rule in composite.items():
-        kinds = test if isinstance(test, tuple) else (test,)
-        if not isinstance(test, str) and not all(isinstance(kind, type) for kind in kinds):
+        if not isinstance(test, str) and not all(isinstance(kind, type) for kind in kinds_of(test)):
             raise ValueError(
                 f"A test of a composite is FIRST, the name of a layer, a class of layers or a kind of part. Received: "
                 f"{test!r}. Of a layer, pass its name."

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import warnings
 
 import keras
 import numpy as np
@@ -316,6 +317,16 @@ class Network:
                 "weights that are NaN, values that overflow, or an operation without a finite slope at the input "
                 "(a root at 0)?"
             )
+
+
+def warn_where_empty(maps, advice, name="", stacklevel=2):
+    """Warn of maps `[n, ...]` that are zero everywhere, for whoever called the function `stacklevel` calls above."""
+    empty = np.flatnonzero(~maps.any(tuple(range(1, maps.ndim))))
+    if len(empty):
+        warnings.warn(
+            f"{name}{len(empty)} of {len(maps)} maps are zero everywhere, the first for image {empty[0]}. {advice}",
+            stacklevel=stacklevel + 1,
+        )
 
 
 MOST_COMPILED = 32  # functions kept for a model, so that a loop over parameters does not fill the memory

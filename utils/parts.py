@@ -18,8 +18,8 @@ class Part:
 
     inputs_are_positive = False  # set while a model is rebuilt: no input can be below 0, so half of a rule vanishes
     output_is_positive = False  # likewise
-    reference = None  # its inputs and its output at the reference of DeepLIFT: see `at_reference` in `surgery`
     only_active = False  # likewise: relevance comes to no output that is not above 0
+    reference = None  # its inputs and its output at the reference of DeepLIFT: see `at_reference` in `surgery`
 
     def __init__(self, layer, function):
         self.layer, self.function = layer, function

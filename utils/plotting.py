@@ -91,9 +91,7 @@ def show_attributions(images, maps, titles=None, scale="map", across=None, signe
                 if j == 0:
                     _draw_image(axis, value)
                 else:
-                    limit = np.abs(value if scale == "map" else values).max() or 1
-                    low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
-                    axis.imshow(value, cmap=colours, vmin=low, vmax=limit, interpolation=_interpolation(value))
+                    _draw_map(axis, value, np.abs(value if scale == "map" else values).max() or 1, is_signed[name])
                     if outlines is not None:
                         for width, colour in ((1.8, "white"), (0.6, "black")):  # to be seen on light and on dark
                             axis.contour(outlines[i], levels=[0.5], colors=colour, linewidths=width)
@@ -137,9 +135,7 @@ def show_maps(maps, titles=None, columns=COLUMNS, scale="map"):
         for k, axis in enumerate(axes.flat):
             axis.axis("off" if k >= len(maps) else "on")
             if k < len(maps):
-                limit = np.abs(maps[k] if scale == "map" else maps).max() or 1
-                low, colours = (-limit, SIGNED) if signed else (0, POSITIVE)
-                axis.imshow(maps[k], cmap=colours, vmin=low, vmax=limit, interpolation=_interpolation(maps[k]))
+                _draw_map(axis, maps[k], np.abs(maps[k] if scale == "map" else maps).max() or 1, signed)
                 axis.set_title("" if titles is None else _wrapped(titles[k]))
         _colour_bars(figure, axes, {signed})
         plt.show()
@@ -170,9 +166,7 @@ def show_film(images, maps, titles, seconds=0.2, scale="method"):
     with plt.rc_context(STYLE):
         figure, axes = _grid(1, 1 + len(maps), images.shape[1:3], len(set(is_signed.values())), width=2.0)
         for axis, (name, values) in zip(axes[0, 1:], maps.items()):
-            limit = limits[name]
-            low, colours = (-limit, SIGNED) if is_signed[name] else (0, POSITIVE)
-            axis.imshow(values[-1], cmap=colours, vmin=low, vmax=limit, interpolation=_interpolation(values[-1]))
+            _draw_map(axis, values[-1], limits[name], is_signed[name])
             axis.set_title(name)
         _draw_image(axes[0, 0], images[-1])
         axes[0, 0].set_title("input")
@@ -400,6 +394,11 @@ def _draw_image(axis, image):
         axis.imshow(image[..., 0], cmap=IMAGE, vmin=0, vmax=1, interpolation=_interpolation(image))
     else:
         axis.imshow(np.clip(image, 0, 1), interpolation=_interpolation(image))
+
+
+def _draw_map(axis, values, limit, signed):
+    low, colours = (-limit, SIGNED) if signed else (0, POSITIVE)
+    axis.imshow(values, cmap=colours, vmin=low, vmax=limit, interpolation=_interpolation(values))
 
 
 def _interpolation(image):

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils import composites, rules
-from utils.network import checked
+from utils.network import checked, warn_where_empty
 from utils.parts import ReLU
 from utils.surgery import at_reference, gradients_forgotten, with_rules
 
@@ -175,8 +175,9 @@ def relevance_ledger(model, x, target=None, composite=composites.EPSILON_PLUS, *
         record.func = getattr(rule, "func", rule)  # by which it is known, like a rule with parameters
         return record
 
-    _check_box(x, named(composite))
-    table = {test: recorded(rule) for test, rule in named(composite).items()}
+    composite = named(composite)
+    _check_box(x, composite)
+    table = {test: recorded(rule) for test, rule in composite.items()}
     rebuilt = with_rules(network.model, table)
     _check_values(network, rebuilt, None)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -210,13 +211,9 @@ def _backward(network, x, target, composite, seed, batch_size, layer=None):
     chunks = [run(x[k : k + size], target[k : k + size]) for k in range(0, len(x), size)]
     R = np.concatenate([chunk.numpy() for chunk in chunks]) if chunks else np.zeros_like(x)
     network.refuse_unless_finite(R, "relevances")
-    empty = ~R.any(tuple(range(1, R.ndim))) if seed == "score" else np.zeros(0, bool)
-    if empty.any():
-        warnings.warn(
-            f"{empty.sum()} of {len(R)} maps are zero everywhere, the first for image {empty.argmax()}. Is its score "
-            "0, or so small that stabilisers or biases take all of it? relevance_ledger knows.",
-            stacklevel=3,
-        )
+    if seed == "score":
+        advice = "Is its score 0, or so small that stabilisers or biases take all of it? relevance_ledger knows."
+        warn_where_empty(R, advice, stacklevel=3)
     return R
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework import ops
 
-from utils.composites import FIRST, checked_composite, tests_for
+from utils.composites import FIRST, checked_composite, kinds_of, tests_for
 from utils.heads import Borrowed, check_connections, check_model, in_order, logits_of  # noqa: F401  (logits_of: found here too)
 from utils.parts import (
     AUGMENTATION,
@@ -33,8 +33,6 @@ from utils.rules import alpha_beta, epsilon, gamma, through, z_box, z_plus
 
 # layers that do nothing to an image when a model is used
 HARMLESS = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout, *AUGMENTATION)
-
-
 PROPORTIONAL = (epsilon, gamma, alpha_beta, z_plus)  # an input that is 0 gets nothing by these rules
 
 
@@ -281,8 +279,8 @@ class _Rebuilder(_Walker):
             )
         rule = self.composite[tests[0]]
         if not isinstance(tests[0], str):  # a name may stand before FIRST, a kind of part is meant for all others
-            names = [kind.__name__ for kind in (tests[0] if isinstance(tests[0], tuple) else tests[:1])]
-            self.hidden |= {test: ", ".join(names) for test in tests[1:] if isinstance(test, str)}
+            names = ", ".join(kind.__name__ for kind in kinds_of(tests[0]))
+            self.hidden |= {test: names for test in tests[1:] if isinstance(test, str)}
         part.inputs_are_positive = all(id(x) in self.positive for x in inputs)
         part.output_is_positive = is_positive(part) and (isinstance(part, Activation) or not has_constants)
         if depth == 0 and getattr(rule, "func", rule) is z_box:
