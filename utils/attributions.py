@@ -21,8 +21,9 @@ import numbers
 import numpy as np
 import scipy.special
 
-from utils.network import checked, whole_number
-from utils.relevance import deconvolution, deep_taylor, deeplift, guided_backprop, lrp
+from .checks import one_of, whole_number
+from .relevance import deconvolution, deep_taylor, deeplift, guided_backprop, lrp
+from .scores import checked
 
 
 def gradient(model, x, target=None, *, explain="logit", batch_size=None):
@@ -33,8 +34,8 @@ def gradient(model, x, target=None, *, explain="logit", batch_size=None):
     Its absolute value is the saliency map of Simonyan, Vedaldi and Zisserman (2014, arXiv:1312.6034, section 3).
     Unit: score per unit of x.
     """
-    network, x, target = checked(model, x, target, explain, batch_size)
-    return network.gradient(x, target, batch_size)
+    f, x, target = checked(model, x, target, explain, batch_size)
+    return f.gradient(x, target, batch_size)
 
 
 def sensitivity(model, x, target=None, *, explain="logit", batch_size=None):
@@ -49,8 +50,8 @@ def sensitivity(model, x, target=None, *, explain="logit", batch_size=None):
 
 def gradient_x_input(model, x, target=None, *, explain="logit", batch_size=None):
     """Gradient times input (Shrikumar et al., 2016, arXiv:1605.01713): R_i = x_i df_c / dx_i, in the score's unit."""
-    network, x, target = checked(model, x, target, explain, batch_size)
-    return x * network.gradient(x, target, batch_size)
+    f, x, target = checked(model, x, target, explain, batch_size)
+    return x * f.gradient(x, target, batch_size)
 
 
 def simple_taylor(model, x, target=None, root_point=None, *, explain="logit", batch_size=None, return_remainder=False):
@@ -69,13 +70,13 @@ def simple_taylor(model, x, target=None, root_point=None, *, explain="logit", ba
         return_remainder: also return `[n]`, f_c(x) - f_c(x~) minus the sum of R (x~ = 0 for None): what the
             first-order terms do not explain.
     """
-    network, x, target = checked(model, x, target, explain, batch_size)
-    root = network.baselines(root_point, x)
+    f, x, target = checked(model, x, target, explain, batch_size)
+    root = f.baselines(root_point, x)
     point = x if root_point is None else root
-    relevance = (x - root) * network.gradient(point, target, batch_size)
+    relevance = (x - root) * f.gradient(point, target, batch_size)
     if not return_remainder:
         return relevance
-    return relevance, -network.completeness_error(relevance, x, root, target, batch_size)
+    return relevance, -f.completeness_error(relevance, x, root, target, batch_size)
 
 
 def interior_gradients(model, x, target=None, baseline=None, alpha=0.5, *, explain="logit", batch_size=None):
@@ -92,12 +93,12 @@ def interior_gradients(model, x, target=None, baseline=None, alpha=0.5, *, expla
     Returns:
         An array of the shape of `x`; for several alphas `[len(alpha), n, ...]`.
     """
-    network, x, target = checked(model, x, target, explain, batch_size)
-    baseline = network.baselines(baseline, x)
+    f, x, target = checked(model, x, target, explain, batch_size)
+    baseline = f.baselines(baseline, x)
     alphas = np.asarray(alpha)
     if alphas.ndim > 1 or alphas.dtype.kind not in "iuf" or not alphas.size or not np.isfinite(alphas).all():
         raise ValueError(f"alpha must be a finite number or a list of them. Received: {alpha!r}.")
-    maps = [network.gradient(baseline + a.astype(x.dtype) * (x - baseline), target, batch_size) for a in alphas.ravel()]
+    maps = [f.gradient(baseline + a.astype(x.dtype) * (x - baseline), target, batch_size) for a in alphas.ravel()]
     return np.stack(maps) if alphas.ndim else maps[0]
 
 
@@ -128,21 +129,21 @@ def integrated_gradients(
         return_completeness_error: also return `[n]`, the sum of R minus (f_c(x) - f_c(x')), in the score's unit.
     """
     alphas, weights = quadrature(rule, steps)
-    network, x, target = checked(model, x, target, explain, batch_size)
-    baseline = network.baselines(baseline, x)
+    f, x, target = checked(model, x, target, explain, batch_size)
+    baseline = f.baselines(baseline, x)
     alphas, weights = alphas.astype(x.dtype), weights.astype(x.dtype)
     average = np.zeros_like(x)
-    for images, nodes in _chunks(len(x), steps, network.batch_size(batch_size, x)):
+    for images, nodes in _chunks(len(x), steps, f.batch_size(batch_size, x)):
         start, way = baseline[images, None], (x[images] - baseline[images])[:, None]
         points = start + alphas[nodes].reshape(-1, *[1] * (x.ndim - 1)) * way  # [images, nodes, ...]
         flat = points.reshape(-1, *x.shape[1:])
-        gradients = network.gradient(flat, np.repeat(target[images], points.shape[1]), len(flat))
+        gradients = f.gradient(flat, np.repeat(target[images], points.shape[1]), len(flat))
         sums = weights[nodes] @ gradients.reshape(*points.shape[:2], -1)
         average[images] += sums.reshape(average[images].shape)
     relevance = (x - baseline) * average
     if not return_completeness_error:
         return relevance
-    return relevance, network.completeness_error(relevance, x, baseline, target, batch_size)
+    return relevance, f.completeness_error(relevance, x, baseline, target, batch_size)
 
 
 def quadrature(rule, steps):
@@ -216,12 +217,12 @@ def smoothgrad(
     if return_standard_error and variant == "variance":
         raise ValueError("return_standard_error goes with variant='mean' or 'square'. Received: variant='variance'.")
     method = _method(method)
-    network, x, target = checked(model, x, target, explain, batch_size)
+    f, x, target = checked(model, x, target, explain, batch_size)
     axes = tuple(range(1, x.ndim))
     spread = 0.15 * np.ptp(x, axes, keepdims=True) if sigma is None else np.full([len(x)] + [1] * len(axes), sigma)
     spread = spread.astype(x.dtype)[:, None]
 
-    size, drawn = network.batch_size(batch_size, x), np.promote_types(x.dtype, "float32")
+    size, drawn = f.batch_size(batch_size, x), np.promote_types(x.dtype, "float32")
     total, squares = np.zeros((2, *x.shape))  # in float64: their difference is small
     for images, draws in _chunks(len(x), samples, size):
         if draws.start == 0:

@@ -4,7 +4,8 @@ A composite is a dictionary, test -> rule; for each part, the first test that fi
 
 - FIRST: the first linear part of the network (of each of its branches), where inputs are pixels;
 - the name of a layer, as a string;
-- a class of Keras layers, or several of them (a tuple): the linear part of such a layer, CONVOLUTION for example;
+- a class of Keras layers, or several of them (a tuple): the linear part of such a layer, CONVOLUTION for example, or a
+  layer of your own, of which nothing else is known;
 - a kind of part (see `parts`): Linear, Activation, ReLU, Routing, MaxPooling, Mixing, Through, Product, ...
 
 A rule is one of `rules`, with parameters if you like, or None: the ordinary gradient. Where no test fits, the layer is
@@ -15,11 +16,12 @@ refused by name. Your own composite, in front of one from here; where both have 
 """
 
 import keras
-import numpy as np
 
-from utils import rules
-from utils.parts import (
+from . import rules
+from .checks import one_of
+from .parts import (
     CONVOLUTIONS,
+    LINEAR,
     Activation,
     Affine,
     Linear,
@@ -27,13 +29,14 @@ from utils.parts import (
     MaxPooling,
     Mixing,
     Normalizing,
+    Opaque,
     Part,
     Product,
     ReLU,
     Routing,
     Through,
 )
-from utils.rules import alpha_beta, epsilon, flat, gamma, w_square, z_box, z_plus
+from .rules import Rule, alpha_beta, as_rule, epsilon, flat, gamma, w_square, z_box, z_plus
 
 
 class Composite(dict):
@@ -102,23 +105,31 @@ def kinds_of(test):
 def tests_for(part, is_first, composite):
     """The tests of `composite` that fit `part`, in their order; the first decides."""
     # a test for a layer with weights means these weights, not the activation that the layer may have
-    of_weights = isinstance(part, Activation) and isinstance(part.layer, (*CONVOLUTIONS, *DENSE))
+    of_weights = isinstance(part, Activation) and isinstance(part.layer, LINEAR)
+    stands_for = (part.layer, *part.merged)
+    names = {layer.name for layer in stands_for}
 
     def fits(test):
         if isinstance(test, str):
-            named = part.layer.name == test and not of_weights
-            return is_first and type(part) is Linear if test == FIRST else named
+            return is_first and type(part) is Linear if test == FIRST else test in names and not of_weights
         of_part = tuple(kind for kind in kinds_of(test) if issubclass(kind, Part))
         of_layer = tuple(kind for kind in kinds_of(test) if not issubclass(kind, Part))
-        return isinstance(part, of_part) or (isinstance(part.layer, of_layer) and not of_weights)
+        if isinstance(part, of_part) and not isinstance(part, Opaque):
+            return True
+        return any(isinstance(layer, of_layer) for layer in stands_for) and not of_weights
 
     return [test for test in composite if fits(test)]
 
 
 def checked_composite(composite):
-    """Raise unless `composite` is a table from tests to rules; return it."""
+    """A composite, or the one of that name, with its rules as values; a ValueError unless it is such a table."""
+    if isinstance(composite, str):
+        composite = NAMED[one_of(composite, "composite", NAMED)]
     if not isinstance(composite, dict):
-        raise ValueError(f"A composite is a dictionary, test -> rule. Received: {type(composite).__name__}.")
+        raise ValueError(
+            f"There is no such composite. Received: {type(composite).__name__}. Expected: a dictionary, test -> rule, or "
+            f"one of: {', '.join(NAMED)}."
+        )
     for test, rule in composite.items():
         if not isinstance(test, str) and not all(isinstance(kind, type) for kind in kinds_of(test)):
             raise ValueError(
@@ -127,21 +138,14 @@ def checked_composite(composite):
             )
         if rule is not None and not callable(rule):
             raise ValueError(
-                f"A rule of a composite is one of utils.rules, such as epsilon(), or None for the gradient. Received: "
-                f"{rule!r} for {test!r}."
+                f"A rule of a composite is one of the module rules, such as epsilon(), or None for the gradient. "
+                f"Received: {rule!r} for {test!r}."
             )
-    return composite
+    if all(rule is None or isinstance(rule, Rule) for rule in composite.values()):
+        return composite
+    return Composite({test: as_rule(rule) for test, rule in composite.items()})
 
 
 def key_of(composite):
     """A hashable key, the same for composites of the same content, so that an equal table is not compiled again."""
-
-    def of(value):
-        if hasattr(value, "func"):  # a rule with parameters
-            return value.func, tuple(sorted((name, of(v)) for name, v in value.keywords.items()))
-        if isinstance(value, (list, tuple)) or hasattr(value, "shape"):
-            value = np.asarray(value)
-            return value.shape, value.dtype.str, value.tobytes()
-        return value
-
-    return tuple((test, of(rule)) for test, rule in composite.items())
+    return tuple(composite.items())

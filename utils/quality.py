@@ -11,7 +11,7 @@ A map that knows nothing gets about the share of the picture that the mask cover
 import numpy as np
 from scipy import stats
 
-from utils.network import whole_number
+from .checks import whole_number
 
 
 def pointing_game(maps, masks):

@@ -4,16 +4,19 @@ All take the arguments that `attributions` describes, and are called from there.
 """
 
 import collections
-import warnings
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import composites, rules
-from utils.network import checked, warn_where_empty
-from utils.parts import ReLU
-from utils.surgery import at_reference, gradients_forgotten, with_rules
+from . import composites, rules
+from .checks import one_of, refuse_unless_finite, warn, warn_where_empty
+from .composites import checked_composite
+from .parts import ReLU
+from .scores import LABELS, checked, refuse_other_values
+from .trace import Trace
+
+ABSORBED = 0.05  # the share of a score above which what stabilisers take is worth a warning
+CANCELS = 1000  # how many times the score the absolute relevance may be before that is worth one
 
 
 def lrp(
@@ -37,10 +40,10 @@ def lrp(
         composite: a table from `composites`, its name, or your own.
         layer: the name of a layer: return the relevance of its output instead of that of the input.
     """
-    network, x, target = checked(model, x, target, explain, batch_size)
-    composite = named(composite)
+    f, x, target = checked(model, x, target, explain, batch_size)
+    composite = checked_composite(composite)
     _check_box(x, composite)
-    return _backward(network, x, target, composite, "score", batch_size, layer)
+    return _backward(f, x, target, composite, "score", batch_size, layer)
 
 
 def deep_taylor(model, x, target=None, low=0.0, high=1.0, layer=None, *, explain="logit", batch_size=None):
@@ -57,21 +60,20 @@ def deep_taylor(model, x, target=None, low=0.0, high=1.0, layer=None, *, explain
     if (low is None) != (high is None):
         raise ValueError(f"low and high are both bounds or both None. Received: {low!r} and {high!r}.")
     composite = composites.DEEP_TAYLOR_UNBOUNDED
-    network, x, target = checked(model, x, target, explain, batch_size)
+    f, x, target = checked(model, x, target, explain, batch_size)
     if low is not None:
-        low, high = np.asarray(low, network.dtype), np.asarray(high, network.dtype)
+        low, high = np.asarray(low, f.dtype), np.asarray(high, f.dtype)
         composite = {composites.FIRST: rules.z_box(low=low, high=high)} | composites.DEEP_TAYLOR
         _check_box(x, composite)
-    return _backward(network, x, target, composite, "score", batch_size, layer)
+    return _backward(f, x, target, composite, "score", batch_size, layer)
 
 
 def _check_box(x, composite):
     """Raise unless the images lie in the box of the z-box rule, where a composite has that for the first layer."""
     rule = composite.get(composites.FIRST)
-    if getattr(rule, "func", rule) is not rules.z_box:
+    if rule is None or rule.function is not rules.z_box.function:
         return
-    given = {"low": 0.0, "high": 1.0} | getattr(rule, "keywords", {})
-    low, high = np.asarray(given["low"], x.dtype), np.asarray(given["high"], x.dtype)
+    low, high = (np.asarray(rule.value(name), x.dtype) for name in ("low", "high"))
     try:
         inside = np.all(low < high) and np.all(x >= low) and np.all(x <= high)
     except ValueError:  # bounds for what a layer makes of the pixels, of another shape
@@ -92,8 +94,8 @@ def guided_backprop(model, x, target=None, *, explain="logit", batch_size=None):
     Springenberg et al. (2015, arXiv:1412.6806). Only ReLUs (relu, relu6) are changed; other activations keep
     their gradient.
     """
-    network, x, target = checked(model, x, target, explain, batch_size)
-    return _backward(network, x, target, composites.GUIDED, "one", batch_size)
+    f, x, target = checked(model, x, target, explain, batch_size)
+    return _backward(f, x, target, composites.GUIDED, "one", batch_size)
 
 
 def deconvolution(model, x, target=None, *, explain="logit", batch_size=None):
@@ -103,8 +105,8 @@ def deconvolution(model, x, target=None, *, explain="logit", batch_size=None):
 
     Zeiler and Fergus (2014, arXiv:1311.2901); max-pooling goes back through its switches. Only ReLUs are changed.
     """
-    network, x, target = checked(model, x, target, explain, batch_size)
-    return _backward(network, x, target, composites.DECONVOLUTION, "one", batch_size)
+    f, x, target = checked(model, x, target, explain, batch_size)
+    return _backward(f, x, target, composites.DECONVOLUTION, "one", batch_size)
 
 
 def deeplift(
@@ -129,21 +131,26 @@ def deeplift(
         rule: "rescale" or "reveal_cancel".
         return_completeness_error: also return `[n]`, the sum of R minus (f_c(x) - f_c(x')), in the score's unit.
     """
-    if rule not in ("rescale", "reveal_cancel"):
-        raise ValueError(f"There is no such rule. Received: {rule!r}. Expected: 'rescale' or 'reveal_cancel'.")
-    network, x, target = checked(model, x, target, explain, batch_size)
-    references = network.baselines(baseline, x)
+    table = composites.deeplift_composite(one_of(rule, "rule", ("rescale", "reveal_cancel")))
+    f, x, target = checked(model, x, target, explain, batch_size)
+    references = f.baselines(baseline, x)
     shared = len(x) == 1 or np.ndim(baseline) < x.ndim or len(baseline) == 1 or baseline is None
-    run = _compiled(network, composites.deeplift_composite(rule), "one", None, references=True)
-    R, size = np.zeros_like(x), network.batch_size(batch_size, x)
-    for k in range(0, len(x), size):
-        part = slice(k, k + size)
-        R[part] = run(x[part], references[:1] if shared else references[part], target[part])
-    network.refuse_unless_finite(R, "multipliers")
-    R *= x - references
+
+    def relevance(x, target, references):
+        trace = Trace(f.model, x, table, explain="output")
+        beside = trace.beside(Trace(f.model, references, table, explain="output"))
+        return trace.scores, beside.relevance(tf.one_hot(target, f.classes, dtype=trace.scores.dtype))
+
+    run = _compiled(f, ("deeplift", rule), relevance, LABELS, f.spec)
+    if shared:
+        _, R = f.in_batches(lambda x, target: run(x, target, references[:1]), x, target, batch_size=batch_size)
+    else:
+        _, R = f.in_batches(run, x, target, references, batch_size=batch_size)
+    refuse_unless_finite(R, "multipliers", f.name)
+    R = R * (x - references)
     if not return_completeness_error:
         return R
-    return R, network.completeness_error(R, x, references, target, batch_size)
+    return R, f.completeness_error(R, x, references, target, batch_size)
 
 
 LedgerRow = collections.namedtuple("LedgerRow", "layer kind incoming inputs bias stabiliser")
@@ -160,116 +167,121 @@ def relevance_ledger(model, x, target=None, composite=composites.EPSILON_PLUS, *
         `[n]`, sums over the part: `incoming`, `inputs` (what goes on), `stabiliser` (what eps takes) and `bias` (the
         rest: what biases take). inputs + bias + stabiliser = incoming. A layer with an activation has two rows.
     """
-    network, x, target = checked(model, x, target, explain, None)
-    rows = []
-
-    def recorded(rule):
-        def record(part, inputs, output, R):
-            with rules.absorption() as absorbed:
-                lower = rules.pullback(part, inputs, R) if rule is None else rule(part, inputs, output, R)
-            incoming, going, taken = (_sums(tensors, len(x)) for tensors in ([R], lower, absorbed))
-            kind = type(part).__name__
-            rows.append(LedgerRow(part.layer.name, kind, incoming, going, incoming - going - taken, taken))
-            return lower
-
-        record.func = getattr(rule, "func", rule)  # by which it is known, like a rule with parameters
-        return record
-
-    composite = named(composite)
+    f, x, target = checked(model, x, target, explain, None)
+    composite = checked_composite(composite)
     _check_box(x, composite)
-    table = {test: recorded(rule) for test, rule in composite.items()}
-    rebuilt = with_rules(network.model, table)
-    _check_values(network, rebuilt, None)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        points = tf.constant(x)
-        tape.watch(points)
-        scores = rebuilt(points, training=False)
-    tape.gradient(scores, points, tf.one_hot(target, network.classes, dtype=scores.dtype) * scores)
+    trace = Trace(f.model, x, composite, explain="output")
+    _check_values(f, x, trace.scores)
+    rows = []
+    for step, R, lower, absorbed in trace.back(_start(trace.scores, target), ledger=True):
+        incoming, inputs, stabiliser = (_sums(tensors, len(x)) for tensors in ([R], lower, absorbed))
+        kind = type(step.part).__name__
+        rows.append(LedgerRow(step.part.layer.name, kind, incoming, inputs, incoming - inputs - stabiliser, stabiliser))
     return rows
-
-
-def named(composite):
-    """The composite of that name; a composite itself stays as it is."""
-    if isinstance(composite, dict):
-        return composite
-    if not isinstance(composite, str) or composite not in composites.NAMED:
-        raise ValueError(
-            f"There is no such composite. Received: {composite!r}. Expected: a dictionary of rules, or one of: "
-            f"{', '.join(composites.NAMED)}."
-        )
-    return composites.NAMED[composite]
 
 
 def _sums(tensors, n):
     return sum((tf.reduce_sum(tf.reshape(t, (n, -1)), 1).numpy() for t in tensors), np.zeros(n))
 
 
-def _backward(network, x, target, composite, seed, batch_size, layer=None):
-    """The map of each image, in chunks: of the input, or of the output of `layer`."""
-    run = _compiled(network, composite, seed, layer)
-    size = network.batch_size(batch_size, x)
-    chunks = [run(x[k : k + size], target[k : k + size]) for k in range(0, len(x), size)]
-    R = np.concatenate([chunk.numpy() for chunk in chunks]) if chunks else np.zeros_like(x)
-    network.refuse_unless_finite(R, "relevances")
-    if seed == "score":
-        advice = "Is its score 0, or so small that stabilisers or biases take all of it? relevance_ledger knows."
-        warn_where_empty(R, advice, stacklevel=3)
+def _start(scores, target):
+    """The relevance of the scores: each image's own score for its `target`, 0 for the others."""
+    return tf.one_hot(target, scores.shape[1], dtype=scores.dtype) * scores
+
+
+def _backward(f, x, target, composite, seed, batch_size, layer=None):
+    """The map of each image, of the input or of the output of `layer`."""
+
+    def relevance(x, target):
+        trace = Trace(f.model, x, composite, explain="output")
+        if composite in (composites.GUIDED, composites.DECONVOLUTION):
+            _warn_without_relus(f, trace)
+        _check_layer(trace, layer)
+        start = _start(trace.scores, target)
+        start = start if seed == "score" else tf.one_hot(target, f.classes, dtype=trace.scores.dtype)
+        return trace.scores, trace.relevance(start, layer)
+
+    run = _compiled(f, (composites.key_of(composite), seed, layer), relevance, LABELS)
+    scores, R = f.in_batches(run, x, target, batch_size=batch_size)
+    refuse_unless_finite(R, "relevances", f.name)
+    if seed == "score" and len(x):
+        warn_where_empty(
+            R, "Is its score 0, or so small that stabilisers or biases take all of it? relevance_ledger knows."
+        )
+        _warn_of_losses(f, run, R, scores, x, target, composite, layer)
     return R
 
 
-def _compiled(network, composite, seed, layer, references=False):
-    """A compiled function of (images, targets), with `references` of (images, references, targets); made once."""
-    key = composites.key_of(composite), seed, layer, references
-    return network.once(key, lambda: _compile(network, composite, seed, layer, references))
+def _warn_without_relus(f, trace):
+    if not any(isinstance(step.part, ReLU) for step in trace.steps):
+        warn(f"{f.name!r} has no ReLU, so this map is its gradient.")
 
 
-def _compile(network, composite, seed, layer, references):
-    rebuilt = with_rules(network.model, composite, from_scores=True)
-    relus = [inner for inner in rebuilt.layers if isinstance(getattr(inner, "part", None), ReLU)]
-    if composite in (composites.GUIDED, composites.DECONVOLUTION) and not relus:
-        warnings.warn(f"{network.name!r} has no ReLU, so this map is its gradient.", stacklevel=5)
-    if layer is not None:
-        inner = rebuilt.layer_outputs.get(layer)
-        if inner is None:
-            names = [name for name, tensor in rebuilt.layer_outputs.items() if tensor is not None]
-            state = (
-                "is merged with the next, or stands in several places"
-                if layer in rebuilt.layer_outputs
-                else "is not there"
-            )
-            raise ValueError(f"The layer {layer!r} {state}. Expected one of: {', '.join(names)}.")
-        rebuilt = keras.Model(rebuilt.inputs[0], [rebuilt.outputs[0], inner])
-
-    def of_images(x, target):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            outputs = rebuilt(x, training=False)
-        scores, point = (outputs, x) if layer is None else outputs
-        start = tf.one_hot(target, network.classes, dtype=scores.dtype)
-        return tape.gradient(scores, point, start * scores if seed == "score" else start)
-
-    def of_images_and_references(x, others, target):
-        with at_reference():
-            rebuilt(others, training=False)
-        return of_images(x, target)
-
-    _check_values(network, rebuilt, layer)
-    images, labels = network.spec, tf.TensorSpec([None], "int64")
-    function = of_images_and_references if references else of_images
-    signature = [images, images, labels] if references else [images, labels]
-    with gradients_forgotten():
-        return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
+def _check_layer(trace, layer):
+    if layer is not None and trace.outputs.get(layer) is None:
+        names = [name for name, tensor in trace.outputs.items() if tensor is not None]
+        state = "is merged with the next, or stands in several places" if layer in trace.outputs else "is not there"
+        raise ValueError(f"The layer {layer!r} {state}. Expected one of: {', '.join(names)}.")
 
 
-def _check_values(network, rebuilt, layer):
-    """Raise unless the rebuilt model computes what the model computes: on noise, once for each composite."""
-    shape = [size or 32 for size in network.shape]
-    x = np.random.default_rng(0).random((2, *shape)).astype(network.dtype)
-    ours = rebuilt(x, training=False)
-    ours, theirs = np.asarray(ours[0] if layer is not None else ours), network.scores(x)
-    network.check_outputs(x, theirs)
-    if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max()):
-        raise ValueError(
-            f"The parts of {network.name!r} do not compute what the model computes: scores differ by up to "
-            f"{np.abs(ours - theirs).max():.3g}. A layer of it does something that `utils.parts` does not know."
+class _Compiled:
+    """A compiled function of (images, ...) -> (scores, maps), whose first scores are compared with the model's own."""
+
+    def __init__(self, f, function):
+        self.f, self.function = f, function
+        self.checked = False
+        self.explained_loss = 0.0  # the largest loss of relevance that turned out not to be the stabilisers'
+
+    def __call__(self, x, *others):
+        scores, maps = self.function(x, *others)
+        if not self.checked:
+            _check_values(self.f, x, scores)
+            self.checked = True
+        return scores, maps
+
+
+def _compiled(f, key, function, *more):
+    """A `_Compiled` of `function`, of (images, ...) with the specifications `more`; made once for `key`."""
+    return f.compiled(key, lambda: _Compiled(f, f.concrete(function, *more)))
+
+
+def _check_values(f, x, scores):
+    """Raise unless the parts compute what the model computes of the images `x`."""
+    theirs = f(x)
+    f.check_outputs(x, theirs)
+    refuse_other_values(scores, theirs, f"The parts of {f.name!r} do not compute what the model computes", 1e-3)
+
+
+def _warn_of_losses(f, run, R, scores, x, target, composite, layer):
+    """Warn where stabilisers take more than `ABSORBED` of a score, or where relevance far larger than it cancels."""
+    score = scores[np.arange(len(scores)), target].astype("float64")
+    flat = R.reshape(len(R), -1)
+    size, total = np.abs(flat).sum(1, dtype="float64"), flat.sum(1, dtype="float64")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        loss = np.nan_to_num(np.abs(score - total) / np.abs(score), posinf=0)  # a score of 0 has an empty map
+        cancels = np.nan_to_num(size / np.abs(score), posinf=0)
+    worst = int(np.argmax(cancels))
+    if cancels[worst] > CANCELS:
+        warn(
+            f"The absolute relevance of image {worst} is {cancels[worst]:.3g} times its score of {score[worst]:.3g}: large "
+            "terms of both signs cancel, and the map shows them rather than the score. A larger stabiliser, "
+            "epsilon(0.01, relative=True), or z_plus damps them; relevance_ledger shows where they arise."
         )
+    worst = int(np.argmax(loss))
+    if loss[worst] <= max(ABSORBED, 1.5 * run.explained_loss):
+        return
+    # biases take relevance too, and rightly: only a ledger tells which of the two it was
+    trace = Trace(f.model, x[worst : worst + 1], composite, explain="output")
+    taken = 0.0
+    for passage in trace.back(_start(trace.scores, target[worst : worst + 1]), ledger=True):
+        if layer is not None and passage.step.output is trace.outputs[layer]:
+            break
+        taken += sum(float(tf.reduce_sum(absorbed)) for absorbed in passage.absorbed)
+    if abs(taken) > ABSORBED * abs(score[worst]):
+        warn(
+            f"Stabilisers take {abs(taken / score[worst]):.0%} of the score {score[worst]:.3g} of image {worst}: they are "
+            "large beside what the layers compute. epsilon(1e-6, relative=True), and relative=True in the other rules, "
+            "measures them by each layer's values; relevance_ledger shows where they take it."
+        )
+    else:
+        run.explained_loss = loss[worst]

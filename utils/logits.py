@@ -1,20 +1,18 @@
-"""Which models can be looked into, and what their scores are: the model without the softmax at its end."""
-
-import os
+"""The scores of a model: what it computes before the softmax at its end."""
 
 import keras
 import tensorflow as tf
 from keras import layers
 
-from utils.parts import CONVOLUTIONS, inherits_call
+from .checks import check_connections, check_model
+from .graph import in_order, without_record
+from .parts import LINEAR, inherits_call
 
 # what turns scores into probabilities
 SOFTMAX = (keras.activations.softmax, keras.ops.softmax, tf.nn.softmax)
 HEADS = (*SOFTMAX, keras.activations.log_softmax, keras.ops.log_softmax, tf.nn.log_softmax)
 HEADS += (keras.activations.sigmoid, keras.ops.sigmoid, tf.nn.sigmoid)
 HEAD_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
-# layers whose activation is the last thing that they compute
-ACTIVATED = (layers.Dense, layers.EinsumDense, *CONVOLUTIONS)
 # layers and operations that move values or leave them as they are: a softmax below them is still the head
 PASSES_ON = (layers.Dropout, layers.Flatten, layers.Identity, layers.Reshape, layers.Permute)
 # operations that change probabilities, so that neither they nor the logits are the output
@@ -31,42 +29,6 @@ CHANGES = (
     "TrueDivide",
     "Multiply",
 )
-
-
-def check_model(model, several_inputs=False):
-    """Raise a ValueError unless the connections of `model` are known: a built functional or Sequential model."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"Expected a Keras 3 model. Received: {type(model).__module__}.{type(model).__name__}.")
-    if isinstance(model, keras.Sequential) and not hasattr(model, "outputs"):
-        raise ValueError(
-            f"The model {model.name!r} is not built: the shape of its input is not known. "
-            "Begin it with keras.Input(shape), or call it once on an image."
-        )
-    check_connections(model)
-    for side in ("outputs",) if several_inputs else ("inputs", "outputs"):
-        if len(getattr(model, side)) != 1:
-            raise ValueError(
-                f"Expected a model with one input and one output. Received: {model.name!r} with "
-                f"{len(getattr(model, side))} {side}. keras.Model(inputs, outputs) makes one that has the one you mean."
-            )
-
-
-_CALL, _KERAS = keras.Model.__call__, os.path.dirname(keras.__file__)
-
-
-def _is_of_keras(function):
-    return function.__code__.co_filename.startswith(_KERAS)
-
-
-def check_connections(model):
-    """Raise a ValueError unless `model` is its graph: not subclassed, and without a `call` of its own."""
-    its_own = "call" in vars(model) or not _is_of_keras(type(model).call) or type(model).__call__ is not _CALL
-    if its_own or not hasattr(model, "outputs"):
-        raise ValueError(
-            f"The model {model.name!r} is subclassed ({type(model).__name__}): its layers are known, their "
-            "connections are not. Expected: a functional or Sequential model. If its call is a chain of layers, "
-            "x = keras.Input(shape); keras.Model(x, model.call(x)) gives a functional model with the same weights."
-        )
 
 
 def logits_of(model, verbose=True):
@@ -102,10 +64,10 @@ class Borrowed(keras.layers.Layer):
 
     def __init__(self, owner, drop_activation=False):
         super().__init__(dtype=owner.dtype_policy)  # a name of its own: `owner` may stand elsewhere too
-        self.owner, self.drop_activation = owner, drop_activation
+        self.borrowed_from, self.drop_activation = owner, drop_activation
 
     def call(self, x):
-        return (_without_activation(self.owner) if self.drop_activation else self.owner).call(x)
+        return (_without_activation(self.borrowed_from) if self.drop_activation else self.borrowed_from).call(x)
 
 
 def _without_activation(layer):
@@ -135,7 +97,7 @@ def _without_head(tensor):
     (below,) = node.input_tensors
     if inherits_call(operation, (layers.Softmax, layers.Activation)) and is_head(operation):
         return below, _described(operation)
-    if inherits_call(operation, ACTIVATED) and is_head(operation):
+    if inherits_call(operation, LINEAR) and is_head(operation):
         if getattr(operation, "quantization_mode", None):
             raise ValueError(
                 f"The head {operation.name!r} is quantized ({operation.quantization_mode}), and its logits cannot be "
@@ -160,22 +122,8 @@ def _without_head(tensor):
 
 def _on_top(layer, below):
     """`layer(below)`, without the record that the layer below keeps of it."""
-    records = [tensor._keras_history.operation._outbound_nodes for tensor in keras.tree.flatten(below)]
-    numbers = [len(record) for record in records]
-    output = layer(below)
-    for record, number in zip(records, numbers):
-        del record[number:]
-    return output
-
-
-def in_order(model, args, kwargs):
-    """What a call hands to each of `model.inputs`: a dictionary goes by its names, whatever their order."""
-    given, expected = args[0] if args else kwargs["inputs"], getattr(model, "_inputs_struct", None)
-    if isinstance(given, dict) and isinstance(expected, dict):
-        given = {name: given[name] for name in expected}
-    elif isinstance(given, dict):
-        given = [given[tensor.name] for tensor in model.inputs]
-    return keras.tree.flatten(given)
+    with without_record(keras.tree.flatten(below)):
+        return layer(below)
 
 
 def is_head(layer):

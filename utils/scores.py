@@ -1,0 +1,385 @@
+"""A model as the methods see it, f: checked inputs in, scores and their gradients out, compiled once."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from .checks import (
+    check_model,
+    checked_array,
+    checked_baseline,
+    checked_target,
+    one_of,
+    refuse_unless_finite,
+    rows,
+    whole_number,
+)
+from .graph import BUILDING, walk, whole_layer
+from .logits import logits_of
+from .parts import inherits_call
+
+MOST_COMPILED = 32  # functions kept for a model, so that a loop over parameters does not fill the memory
+
+
+def scores_of(model, explain="logit", several_inputs=False):
+    """Return the `Scores` of `model`, made at its first use and kept with the model for as long as that lives.
+
+    They are made anew when a layer was exchanged or has got other attributes since (an activation, a slope, LoRA,
+    the statistics of a `Normalization`). New values of the weights need nothing. Threads may share a model.
+
+    Args:
+        model: a built functional or Sequential Keras model.
+        explain: "logit" for the score before a softmax head, "output" for the model's own output.
+        several_inputs: whether a model with more than one input will do.
+
+    Raises:
+        ValueError: `model` or `explain` is not one of these.
+    """
+    check_model(model, several_inputs)
+    one_of(explain, "score to explain", ("logit", "output"))
+    # in its dictionary, so that Keras neither tracks nor saves it, and both are forgotten together
+    kept = vars(model).get("_scores") or vars(model).setdefault("_scores", _Kept())
+    found = kept.scores.get(explain)
+    if found is None or not found.state.is_current():
+        with BUILDING:
+            found = kept.scores.get(explain)
+            if found is None or not found.state.is_current():
+                found = kept.scores[explain] = Scores(model, explain)
+    return found
+
+
+def checked(model, x, target, explain, batch_size):
+    """What every method begins with: the scores f of `model`, its checked images, and a class index for each."""
+    f = scores_of(model, explain)
+    x = f.images(x)
+    return f, x, f.targets(x, target, batch_size)
+
+
+class _Kept:
+    """The scores of a model; no dictionary, for Keras would look into one when it saves the model."""
+
+    def __init__(self):
+        self.scores = {}
+
+
+class _State:
+    """All layers of a model and what hangs on them, to see whether one has been changed since."""
+
+    # what changes when a model is called, compiled, trained, frozen or saved, and not in what it computes
+    BOOKKEEPING = ("_trainable", "_inbound", "_outbound", "_loss", "_metric", "_called", "_path", "_parent", "built")
+
+    def __init__(self, model):
+        self.model_layers = model._flatten_layers  # a method; the scores live in the model's own dictionary
+        self.layers = list(model._flatten_layers(include_self=False))
+        self.attributes = [
+            (vars(layer), dict(vars(layer)), [n for n in vars(layer) if not n.startswith(self.BOOKKEEPING)])
+            for layer in self.layers
+            if not isinstance(layer, keras.Model)  # its layers are in the list themselves
+        ]
+
+    def is_current(self):
+        now = list(self.model_layers(include_self=False))
+        if len(now) != len(self.layers) or any(one is not other for one, other in zip(now, self.layers)):
+            return False
+        for present, before, names in self.attributes:
+            for name in names:
+                if present.get(name) is not before[name]:
+                    return False
+            if len(present) != len(before) and any(
+                name not in before and not name.startswith(self.BOOKKEEPING) for name in present
+            ):
+                return False
+        return True
+
+
+class Scores:
+    """The scores of a model, `f(x)`, and their input gradients, batch by batch, for input that has been checked.
+
+    Attributes:
+        model: the model up to these scores: the same layers, not the same object.
+        name: that of the model.
+        shape, dtype: of its (first) input, without the batch.
+        classes: how many scores.
+    """
+
+    def __init__(self, model, explain):
+        logits = logits_of(model, verbose=False) if explain == "logit" else model
+        inputs = logits.inputs if len(logits.inputs) > 1 else logits.inputs[0]
+        self.model = keras.Model(inputs, logits.outputs[0])
+        self.state = _State(model)
+        self._whole, self._cut = (model, logits is not model) if type(model).__call__ is not keras.Model.__call__ else (None, False)
+        self._unchecked, self._no_head_found = True, explain == "logit" and logits is model
+        self._compiled = {}
+        self.name = model.name
+        self.shape = tuple(self.model.inputs[0].shape[1:])
+        self.dtype = _type_of(self.model.inputs[0])
+        self.is_half = any(getattr(one, "compute_dtype", "") in ("float16", "bfloat16") for one in self.state.layers)
+        embeddings = [layer for layer in self.state.layers if inherits_call(layer, (layers.Embedding,))]
+        self._embedding = embeddings[0] if embeddings else None
+        self._rescales = _begins_with_rescaling(self.model)
+        if len(self.model.outputs[0].shape) != 2:
+            raise ValueError(
+                f"Expected a model with one score per class, [n, classes]. Received: {self.name!r} with output "
+                f"{self.model.outputs[0].shape}. Reduce it to the score you mean, for example with "
+                "GlobalAveragePooling2D, as a new keras.Model; a single score [n] with keras.layers.Reshape((1,))."
+            )
+        self.classes = self.model.outputs[0].shape[1]
+        if self.classes is None:
+            raise ValueError(
+                f"The number of classes of {self.name!r} is not known, for it depends on the size of the image. "
+                "Expected: [n, classes], for example after GlobalAveragePooling2D in place of Flatten."
+            )
+
+    # --- what came in
+
+    def images(self, x, name="x"):
+        """Check `x` and return it as an array `[n, ...]` in the type of the model's input."""
+        if self.dtype.kind != "f":
+            raise ValueError(
+                f"The input of {self.name!r} is {self.dtype}. Expected: float16, float32 or float64, for there is no "
+                f"gradient with respect to whole numbers, and NumPy has no bfloat16. {self._advice_behind_the_input()}"
+            )
+        if self._embedding and getattr(x, "dtype", np.dtype(float)) != self.dtype:
+            raise ValueError(
+                f"{name} holds tokens, and there is no gradient with respect to these. {self._advice_behind_the_input()}"
+            )
+        return checked_array(x, name, self.shape, self.dtype, self.name, self._rescales)
+
+    def _advice_behind_the_input(self):
+        if not self._embedding:
+            return (
+                "In a chain, keras.Sequential([keras.Input(shape), *model.layers[k:]]) is the model behind its first k "
+                "layers; explain it on what these make of x."
+            )
+        if self._embedding.mask_zero:
+            return (
+                f"{self._embedding.name!r} masks zeros, and behind it the mask would be lost: with E = model.layers[0], "
+                "explain keras.Sequential([keras.Input(shape), keras.layers.Masking(), *model.layers[1:]]) on "
+                "E(tokens) * (tokens != 0)[..., None]."
+            )
+        return (
+            f"Explain the model behind {self._embedding.name!r}: with E = model.layers[0], "
+            "keras.Sequential([keras.Input(shape), *model.layers[1:]]) on E(tokens)."
+        )
+
+    def inputs(self, x):
+        """Check what goes into a model of one input or several: an array, or a list of arrays in the model's order."""
+        tensors = self.model.inputs
+        if len(tensors) == 1:
+            return checked_array(x, "x", self.shape, self.dtype, self.name, self._rescales)
+        names = [tensor.name for tensor in tensors]
+        if isinstance(x, dict) and set(x) == set(names):
+            x = [x[name] for name in names]
+        if not isinstance(x, (list, tuple)) or len(x) != len(names):
+            raise ValueError(
+                f"{self.name!r} has {len(names)} inputs. Received: {type(x).__name__}. Expected: a list of arrays for "
+                f"{names}, or a dictionary with these names."
+            )
+        arrays = [
+            checked_array(values, f"x, {tensor.name!r},", tuple(tensor.shape[1:]), _type_of(tensor), self.name)
+            for values, tensor in zip(x, tensors)
+        ]
+        if len({len(values) for values in arrays}) > 1:
+            raise ValueError(f"The inputs differ in length. Received: {[len(values) for values in arrays]}.")
+        return arrays
+
+    def targets(self, x, target, batch_size=None):
+        """Check `target` and return class indices `[n]`; the predicted classes where it is None."""
+        if target is None:
+            return self(x, batch_size=batch_size).argmax(-1)
+        return checked_target(target, rows(x), self.classes, self.name)
+
+    def baselines(self, baseline, x):
+        """Check `baseline` (None, a number, one a channel, one image `[...]` or `[n, ...]`), in the shape of `x`."""
+        return checked_baseline(baseline, x, self.images)
+
+    # --- what goes out
+
+    def __call__(self, x, target=None, batch_size=None):
+        """Scores `[n, classes]` of checked images; with `target` `[n]`, only each image's own, `[n]`."""
+        scores = self.in_batches(self._forward, x, batch_size=batch_size)
+        refuse_unless_finite(scores, "scores", self.name)
+        return scores if target is None else scores[np.arange(len(scores)), target]
+
+    def gradient(self, x, target, batch_size=None):
+        """The gradient of each image's score for its `target`, in the shape of `x`."""
+
+        def run(x, target):
+            gradient, scores = self._backward(x, target)
+            self.check_outputs(x, scores)
+            return gradient
+
+        gradient = self.in_batches(run, x, target, batch_size=batch_size)
+        refuse_unless_finite(gradient, "gradients", self.name)
+        return gradient
+
+    def completeness_error(self, R, x, baseline, target, batch_size=None):
+        """The sum of each map of `R` minus f_c(x) - f_c(x'), `[n]`."""
+        gain = self(x, target, batch_size) - self(baseline, target, batch_size)
+        return R.reshape(len(x), -1).sum(-1) - gain
+
+    def batch_size(self, batch_size, x):
+        """Check `batch_size`; for None, return about as many images as make 200,000 pixels, at most 256."""
+        if batch_size is None:
+            pixels = max(1, *(int(np.prod(part.shape[1:-1])) for part in keras.tree.flatten(x)))
+            return int(np.clip(200_704 // pixels, 1 if pixels > 200_704 else 4, 256))
+        return whole_number(batch_size, "batch_size")
+
+    def in_batches(self, run, x, *others, batch_size=None):
+        """What `run(x, *others)` returns, an array or several, computed for so many images at a time."""
+        size, n = self.batch_size(batch_size, x), rows(x)
+        if not n:  # operations on nothing fail; the shape of what comes out is that of one
+            one = [keras.tree.map_structure(lambda a: np.zeros((1, *a.shape[1:]), a.dtype), a) for a in (x, *others)]
+            return keras.tree.map_structure(lambda made: np.asarray(made)[:0], run(*one))
+        if n <= size:
+            return keras.tree.map_structure(np.asarray, run(x, *others))
+        made = [
+            keras.tree.map_structure(np.asarray, run(*(_chunk(a, k, size) for a in (x, *others))))
+            for k in range(0, n, size)
+        ]
+        return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *made)
+
+    def compiled(self, key, make):
+        """What `make()` returns, made at the first call with `key` and kept, with the last `MOST_COMPILED` others."""
+        found = self._compiled.get(key)
+        if found is None:
+            with BUILDING:
+                found = self._compiled.get(key)
+                if found is None:
+                    if len(self._compiled) >= MOST_COMPILED:
+                        self._compiled.pop(next(iter(self._compiled)))
+                    found = self._compiled[key] = make()
+        return found
+
+    def concrete(self, function, *more):
+        """`function` of (images, *more) compiled, for any number of images; `more` are specifications."""
+        # a concrete function also spares later calls a false warning of retracing
+        return tf.function(function, input_signature=[self.spec, *more], autograph=False).get_concrete_function()
+
+    @property
+    def _forward(self):
+        return self.compiled("scores", lambda: self.concrete(lambda x: self._compute(x)))
+
+    def _compute(self, x):
+        """The scores, as a graph to be compiled: `self.model`, but for a LeakyReLU (see `kept_apart`)."""
+        if any(isinstance(layer, layers.LeakyReLU) for layer in self.state.layers):
+            return walk(self.model, keras.tree.flatten(x), whole_layer)[0]
+        return self.model(x, training=False)
+
+    @property
+    def _backward(self):
+        def gradient(x, target):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                outputs = self._compute(x)
+                score = tf.gather(outputs, target, axis=1, batch_dims=1)
+            gradient = tape.gradient(score, x)
+            if gradient is None:
+                raise ValueError(
+                    f"No gradient flows from the output of {self.name!r} to its input: an operation on the way "
+                    f"(argmax, rounding, a cast to whole numbers) has none. {self._advice_behind_the_input()}"
+                )
+            return gradient, outputs
+
+        return self.compiled("gradient", lambda: self.concrete(gradient, LABELS))
+
+    @functools.cached_property
+    def spec(self):
+        specs = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in self.model.inputs]
+        return specs if len(specs) > 1 else specs[0]
+
+    # --- what the first outputs tell
+
+    def check_outputs(self, x, outputs):
+        """Look at the first outputs: are they scores, the model's own, and does each belong to its own image?"""
+        if not self._unchecked:
+            return
+        outputs = np.asarray(outputs)
+        self._refuse_hidden_head(x, outputs)
+        self._refuse_lost_masks()
+        if self._whole is not None and not self._cut:  # a class with a __call__ of its own: the graph is only trusted
+            whole = np.asarray(self._whole(x if isinstance(x, np.ndarray) else list(x), training=False))
+            refuse_other_values(outputs, whole, f"The graph of {self.name!r} does not compute what the model computes")
+        if len(outputs) < 2:
+            return  # whether images are mixed cannot be seen on one
+        alone = np.asarray(self.model(_chunk(x, 0, 1), training=False))  # and not compiled
+        if not np.allclose(alone, outputs[:1], rtol=1e-2, atol=1e-2 * np.abs(outputs).max()):
+            raise ValueError(
+                f"{self.name!r} mixes the images of a batch: the scores of the first differ by up to "
+                f"{np.abs(alone - outputs[:1]).max():.3g} when alone. Expected: a model that reads each by itself."
+            )
+        self._unchecked = False  # once is enough
+
+    def _refuse_hidden_head(self, x, outputs):
+        """Raise if outputs look like probabilities and no softmax or sigmoid was found to drop."""
+        if not self._no_head_found or not outputs.size or outputs.min() < 0 or outputs.max() > 1 or not outputs.any():
+            return
+        advice = (
+            "Expected: logits, or a softmax or sigmoid of Keras. Pass explain='output' to explain the probabilities "
+            "themselves, or a model that ends at the logits."
+        )
+        if self.classes > 1 and np.allclose(outputs.sum(-1, dtype="float64"), 1, atol=1e-2):
+            raise ValueError(
+                f"The outputs of {self.name!r} are positive and sum to 1, so they look like probabilities, but no "
+                f"softmax was found at its end. {advice}"
+            )
+        if self.dtype.kind != "f" or not isinstance(x, np.ndarray):
+            return
+        generator = np.random.default_rng(0)
+        for scale in (1, 30, 1000):
+            noise = self._forward((scale * generator.standard_normal((8, *x.shape[1:]))).astype(self.dtype)).numpy()
+            if not (noise.min() >= 0 and noise.max() <= 1):
+                return
+        raise ValueError(
+            f"The outputs of {self.name!r} stay between 0 and 1, on x and on noise, so they look like probabilities, but "
+            f"no sigmoid was found at its end. {advice}"
+        )
+
+    def _refuse_lost_masks(self):
+        """Raise if a layer that reads a mask in another model, behind an Embedding say, reads none in this one."""
+        here = {id(node) for nodes in getattr(self.model, "_nodes_by_depth", {}).values() for node in nodes}
+        for layer in self.state.layers:
+            nodes = layer._inbound_nodes
+            masked = [node for node in nodes if node.arguments.kwargs.get("mask") is not None]
+            if masked and any(id(node) in here for node in nodes if node not in masked):
+                raise ValueError(
+                    f"{layer.name!r} reads a mask in another model, and none in {self.name!r}: behind an Embedding with "
+                    "mask_zero the mask is lost. Begin the model with keras.layers.Masking(), and set what is masked to "
+                    "0: E(tokens) * (tokens != 0)[..., None]."
+                )
+
+
+LABELS = tf.TensorSpec([None], "int64")
+
+
+def refuse_other_values(ours, theirs, what, tolerance=1e-2):
+    """Raise unless two ways to compute the same scores agree."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max()):
+        by = f"differ by up to {np.abs(ours - theirs).max():.3g}" if ours.shape == theirs.shape else "have other shapes"
+        raise ValueError(f"{what}: scores {by}. A layer of it does something that is not known here.")
+
+
+def _chunk(x, start, size):
+    """`size` images of an array, or of each array of a list, from `start` on."""
+    if isinstance(x, np.ndarray):
+        return x[start : start + size]
+    return keras.tree.map_structure(lambda part: part[start : start + size], x)
+
+
+def _begins_with_rescaling(model):
+    first = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)][:2]
+    return any(inherits_call(layer, (layers.Rescaling, layers.Normalization)) for layer in first)
+
+
+def _type_of(tensor):
+    try:
+        return np.dtype(keras.backend.standardize_dtype(tensor.dtype))
+    except TypeError:
+        raise ValueError(
+            f"The input {tensor.name!r} is of type {tensor.dtype}. Expected: numbers. Explain the model behind the "
+            "layer that turns them into numbers."
+        ) from None

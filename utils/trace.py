@@ -1,0 +1,332 @@
+"""The forward pass of a model, kept step by step, and the one loop that walks it back."""
+
+import copy
+import typing
+
+import keras
+import tensorflow as tf
+
+from . import describe
+from .composites import FIRST, checked_composite, kinds_of, tests_for
+from .graph import as_model, kept_apart, walk
+from .logits import Borrowed, logits_of
+from .parts import (
+    AUGMENTATION,
+    DROPOUT,
+    ZERO_PADDING,
+    Activation,
+    Affine,
+    Linear,
+    LinearThenActivation,
+    MaxPooling,
+    Mixing,
+    Opaque,
+    Part,
+    Product,
+    ReLU,
+    Routing,
+    Softmax,
+    Through,
+    UnsupportedLayerError,
+    can_take_normalization,
+    inherits_call,
+    is_gate,
+    is_positive,
+    parts_of,
+    rescaling,
+    with_normalization,
+    with_padding,
+)
+from .rules import Rule, pullback, through, z_box
+
+HARMLESS = (*DROPOUT, *AUGMENTATION)  # layers that do nothing to an image when a model is used
+
+
+class Step(typing.NamedTuple):
+    """A part at work."""
+
+    part: Part
+    rule: Rule | None  # None: the ordinary gradient
+    inputs: list
+    output: tf.Tensor
+
+
+class Passage(typing.NamedTuple):
+    """What a step was handed on the way back, and what it handed on."""
+
+    step: Step
+    incoming: tf.Tensor
+    lower: list  # for each input of the step
+    absorbed: list | None  # what stabilisers took, if that was asked for
+
+
+class Trace:
+    """What `model` computes of `x`, part by part, with the backward rule of each part.
+
+    `model` is only read. Each layer becomes its parts (see `parts`), and neighbours that are one linear map become one
+    part (canonization): a batch normalization behind a linear part, and zero padding before one.
+
+    Args:
+        model: a built functional or Sequential Keras model.
+        x: images `[n, ...]`, in the range that the model was trained on.
+        composite: a table from `composites`, its name, or your own.
+        explain: "logit" for the scores before a softmax head, "output" for the model's own output.
+
+    Attributes:
+        steps: a list of `Step`, in the order in which they compute.
+        scores: what the model computes, `[n, classes]`.
+        outputs: name of a layer -> its output; None where several layers have that name, or where it has been merged
+            with the next.
+
+    Raises:
+        UnsupportedLayerError: there is no part or no rule for a layer.
+        ValueError: the connections of `model` are not known; `composite` is no such table, names a layer that the
+            model does not have, or has a line that is never reached.
+    """
+
+    def __init__(self, model, x, composite, explain="logit"):
+        self.composite = checked_composite(composite)
+        self.name = model.name
+        network = logits_of(model, verbose=False) if explain == "logit" else model
+        self.x = tf.convert_to_tensor(x, network.inputs[0].dtype)
+        self.steps, self.outputs = [], {}
+        self._made = {}  # id of a tensor -> the step that made it
+        self._depth = {}  # id of a tensor -> the number of linear parts on the way to it
+        self._merged = set()  # ids of tensors that are no longer read: what made them is part of the next
+        self._hidden = {}  # a line for FIRST or a name that is never reached -> the words for the line before it
+        (self.scores,) = walk(network, [self.x], self._place, self._note)
+        self.outputs = {name: None if id(t) in self._merged else t for name, t in self.outputs.items()}
+        self._refuse_lines_without_effect()
+
+    # --- back
+
+    def back(self, R, ledger=False):
+        """Hand `R` down from the scores, step by step: the backward pass of every method. Yields a `Passage` for each.
+
+        A step comes after all that read its output, so what has come to it is complete.
+        """
+        # id of a tensor -> what has come to it so far, and whether none of that came to values of 0 or less
+        came = {id(self.scores): (R, False)}
+        for step in reversed(self.steps):
+            if id(step.output) not in came:
+                continue  # it is part of the next, or the scores do not depend on it
+            R, only_active = came.pop(id(step.output))
+            part = step.part.given(
+                only_active=only_active and not step.part.output_is_positive, absorbed=[] if ledger else None
+            )
+            if step.rule is None:
+                lower = pullback(part, step.inputs, R)
+            else:
+                lower = step.rule(part, [tf.cast(a, R.dtype) for a in step.inputs], step.output, R)
+            yield Passage(step, R, lower, part.absorbed)
+            for a, r in zip(step.inputs, lower, strict=True):
+                if not a.shape.is_compatible_with(r.shape):
+                    raise ValueError(
+                        f"The rule for {part.layer.name!r} returned shape {r.shape} for an input of {a.shape}."
+                    )
+                sum_so_far, active_so_far = came.get(id(a), (None, True))
+                r, active = tf.cast(r, a.dtype), self._spares_zeros(step, a, only_active)
+                came[id(a)] = r if sum_so_far is None else sum_so_far + r, active_so_far and active
+
+    def _spares_zeros(self, step, a, only_active):
+        """Whether what `step` hands to its input `a` is 0 wherever `a` is 0 or less."""
+        if step.rule is not None and step.rule.keeps_zeros:
+            return id(a) in self._made and self._made[id(a)].part.output_is_positive
+        # each output that is above 0 is one of the inputs
+        return only_active and isinstance(step.part, (ReLU, Routing)) and step.rule in (None, through)
+
+    def relevance(self, R, layer=None):
+        """What comes of `R`, in the shape of the scores, to the input, or to the output of the layer of that name."""
+        of_input = None
+        for passage in self.back(R):
+            if layer is not None and passage.step.output is self.outputs[layer]:
+                return passage.incoming
+            for a, r in zip(passage.step.inputs, passage.lower):
+                if a is self.x:
+                    r = tf.cast(r, a.dtype)
+                    of_input = r if of_input is None else of_input + r
+        return tf.zeros_like(self.x) if of_input is None else of_input
+
+    def beside(self, reference):
+        """This trace, with parts that know what they computed in `reference`, a trace of the same model: for DeepLIFT."""
+        pair = copy.copy(self)
+        pair.steps = [
+            step._replace(part=step.part.given(reference=(other.inputs, other.output)))
+            for step, other in zip(self.steps, reference.steps, strict=True)
+        ]
+        return pair
+
+    def describe(self, target=None):
+        """Which rule serves which layer: a table, which prints as text and shows as a table in a notebook.
+
+        Args:
+            target: the class whose score is handed down, one class or one for each image; None for the predicted.
+        """
+        return describe.description(self, target)
+
+    # --- forward
+
+    def _place(self, layer, function, inputs, is_tensor):
+        """The output of a layer, part by part; a model, if the layer is made of others that can be looked at."""
+        owner = layer.borrowed_from if isinstance(layer, Borrowed) else layer
+        of_pixels = all(self._depth.get(id(x), 0) == 0 for x in inputs)
+        rescales = rescaling(layer, function, is_tensor, of_pixels)
+        try:
+            chain = [rescales] if rescales else parts_of(owner, function)
+        except UnsupportedLayerError:
+            opaque = Opaque(owner, function)
+            if tests_for(opaque, False, self.composite):
+                chain = [opaque]
+            else:
+                inner = _opened(owner, function, inputs)
+                if inner is None:
+                    raise
+                return inner
+        if isinstance(layer, Borrowed) and layer.drop_activation:
+            chain = [part for part in chain if not isinstance(part, (Activation, Softmax))]
+        for part in chain:
+            part, inputs = self._canonized(part, inputs)
+            inputs = [self._emit(part, inputs, has_constants=len(is_tensor) > len(inputs))]
+        return inputs[0]
+
+    def _note(self, layer, inputs, output):
+        if not isinstance(layer, keras.Model):
+            several = layer.name in self.outputs or not tf.is_tensor(output)
+            self.outputs[layer.name] = None if several else output
+
+    def _canonized(self, part, inputs):
+        """`part` as one with the part below it, where a rule should see both as one, and the inputs of that."""
+        below = self._made.get(id(inputs[0]))
+        if below is None:
+            return part, inputs
+        if isinstance(part, Affine) and type(below.part) is Linear and can_take_normalization(below.part):
+            merged = with_normalization(below.part, part.layer)
+        elif type(part) is Linear and isinstance(below.part.layer, ZERO_PADDING):
+            merged = with_padding(below.part, part)
+        elif isinstance(part, Activation) and type(below.part) is Linear and LinearThenActivation in self.composite:
+            merged = LinearThenActivation(below.part, part)
+        else:
+            return part, inputs
+        self._merged.add(id(inputs[0]))
+        return merged, below.inputs
+
+    def _emit(self, part, inputs, has_constants):
+        """The output of a part, kept as a step with the rule that the composite has for it; constants may be below 0."""
+        depth = max((self._depth.get(id(x), 0) for x in inputs), default=0)
+        part = part.given(
+            inputs_are_positive=all(id(x) in self._made and self._made[id(x)].part.output_is_positive for x in inputs)
+        )
+        part = part.given(output_is_positive=is_positive(part) and (isinstance(part, Activation) or not has_constants))
+        if isinstance(part, Product):
+            part = part.given(signal=self._signal(inputs))
+        rule = self._rule_for(part, inputs, depth)
+        given = inputs
+        if rule is not None:
+            precision = getattr(part.layer, "compute_dtype", inputs[0].dtype.name)  # an operation has none of its own
+            if precision not in ("float32", "float64"):
+                raise UnsupportedLayerError(
+                    f"{part.layer.name!r} computes in {precision}, in which the stabiliser of a rule is lost. "
+                    "Expected: float32 or float64. Build the model again with that dtype policy and copy the weights."
+                )
+            given = [tf.cast(x, precision) for x in inputs]
+        if isinstance(part, Activation) and not isinstance(part, ReLU):
+            given = kept_apart(given)
+        output = part(*given)
+        output = tf.identity(output) if any(output is x for x in given) else output  # a dropout returns its input
+        self.steps.append(Step(part, rule, inputs, output))
+        self._made[id(output)] = self.steps[-1]
+        self._depth[id(output)] = depth + isinstance(part, (Linear, LinearThenActivation))
+        return output
+
+    def _rule_for(self, part, inputs, depth):
+        tests = tests_for(part, depth == 0, self.composite)
+        if not tests:
+            raise UnsupportedLayerError(
+                f"The table of rules has no line for {part.layer.name!r}, of type {type(part.layer).__name__}: a part of "
+                f"kind {type(part).__name__}.\nWhat works here: lrp with a line for it, "
+                f"{{{type(part).__name__}: rule}} | composite; the gradient methods; the class activation maps."
+            )
+        if not isinstance(tests[0], str):  # a name may stand before FIRST, a kind of part is meant for all others
+            names = ", ".join(kind.__name__ for kind in kinds_of(tests[0]))
+            self._hidden |= {test: names for test in tests[1:] if isinstance(test, str)}
+        rule = self.composite[tests[0]]
+        if isinstance(part, Affine) and depth == 0 and rule is not None:
+            return through  # before the first linear part, it rescales pixels, as a Rescaling layer does
+        if depth == 0 and rule is not None and rule.function is z_box.function:
+            low, high = self._bounds(inputs[0], rule.value("low"), rule.value("high"), part)
+            return rule(low=low, high=high)
+        return rule
+
+    def _signal(self, factors):
+        """Which factor of a product is the signal: the only one that is no gate; None where nothing tells."""
+        full = [max(sizes, key=lambda size: size or 0) for sizes in zip(*(x.shape[1:] for x in factors))]
+        smaller = [any(a == 1 != b for a, b in zip(x.shape[1:], full)) for x in factors]
+        signals = [k for k, x in enumerate(factors) if not (smaller[k] or self._comes_from_gate(x))]
+        return signals[0] if len(signals) == 1 else None
+
+    def _comes_from_gate(self, x):
+        """Whether `x` comes out of a sigmoid, a hard sigmoid or a softmax, be it moved or scaled since then."""
+        step = self._made.get(id(x))
+        while step is not None and isinstance(step.part, (Routing, Through)):
+            step = self._made.get(id(step.inputs[0]))
+        return step is not None and is_gate(step.part)
+
+    def _bounds(self, tensor, low, high, first):
+        """The bounds of pixels, as they are in `tensor`: behind a rescaling, they are rescaled too."""
+        steps = []
+        while id(tensor) in self._made:
+            steps.insert(0, self._made[id(tensor)])
+            tensor = steps[0].inputs[0]
+        moved = [step for step in steps if not isinstance(step.part, Routing) and not _is_harmless(step.part)]
+        if not moved:
+            return low, high
+        for step in moved:
+            if not isinstance(step.part, (Affine, Through, Mixing)) or len(step.inputs) > 1 or _overshoots(step.part):
+                raise UnsupportedLayerError(
+                    f"The z-box rule of {first.layer.name!r} needs the bounds of its inputs, and "
+                    f"{step.part.layer.name!r} ({type(step.part.layer).__name__}) changes the pixels before it in a way "
+                    "that has none. Choose another first rule: {FIRST: w_square()} | composite; deep_taylor: low=None, "
+                    "high=None."
+                )
+        shape = tf.shape(self.x)[1:]
+        low, high = (tf.broadcast_to(tf.cast(bound, self.x.dtype), shape)[None] for bound in (low, high))
+        for step in steps:
+            low, high = step.part(low), step.part(high)
+            low, high = tf.minimum(low, high), tf.maximum(low, high)
+        return low[0], high[0]
+
+    def _refuse_lines_without_effect(self):
+        if self._hidden:
+            line, before = self._hidden.popitem()
+            raise ValueError(
+                f"The line {line!r} of the composite is never reached: {before} stands before it. Put yours in front: "
+                f"{{{line!r}: rule}} | composite."
+            )
+        names = {FIRST, *self.outputs} | {layer.name for step in self.steps for layer in step.part.merged}
+        unused = [test for test in self.composite if isinstance(test, str) and test not in names]
+        if unused:
+            raise ValueError(f"The composite names layers that {self.name!r} does not have: {unused}.")
+
+
+def _opened(layer, function, inputs):
+    """A layer that is made of others, as a model of them, or the result of a comparison; None where neither is known."""
+    if not isinstance(layer, keras.Layer):
+        output = function(*inputs)
+        # a comparison, such as that which makes a mask, has no slope, and so no relevance goes through it
+        return None if any(t.dtype.is_floating for t in keras.tree.flatten(output)) else output
+    if type(layer).__module__.startswith("keras.src.layers."):
+        return None
+    try:
+        return as_model(layer, function, inputs)
+    except Exception:  # whatever a call of the reader's own does with symbolic tensors
+        return None
+
+
+def _is_harmless(part):
+    return inherits_call(part.layer, HARMLESS)
+
+
+def _overshoots(part):
+    """Whether weights below 0 take part, so that what is between two bounds can leave them."""
+    overshoots = getattr(part.layer, "interpolation", "") in ("bicubic", "lanczos3", "lanczos5")
+    return overshoots or type(part.layer).__name__ == "Subtract"
