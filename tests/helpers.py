@@ -156,7 +156,7 @@ def small_cnn(head=None, dtype="float64", seed=0):
     return keras.Sequential(layers)
 
 
-def plain_net(bias=True, pool=L.MaxPooling2D, seed=1):
+def plain_net(bias=True, pool=L.MaxPooling2D, seed=11):
     """A convolutional network with BatchNormalization and a fused and a separate ReLU; `[n, 8, 7, 2]` -> `[n, 4]`."""
     return chain(
         (8, 7, 2),
@@ -172,7 +172,7 @@ def plain_net(bias=True, pool=L.MaxPooling2D, seed=1):
     )
 
 
-def residual_net(seed=1):
+def residual_net(seed=11):
     """A residual sum, a concatenation and a gate; `[n, 6, 6, 2]` -> `[n, 3]`."""
     x = keras.Input((6, 6, 2), **F)
     y = conv(4, padding="same")(x)

@@ -26,6 +26,7 @@ from tests.helpers import (
     pooled_net,
     randomize,
     refused,
+    sequential,
     shared_map,
     shared_net,
 )
@@ -43,7 +44,7 @@ def functional(head, *layers):
     return with_weights(keras.Model(x, head(y)))
 
 
-def sequential(*layers):
+def in_one_form(*layers):
     return with_weights(keras.Sequential([keras.Input(SHAPE, **F), *layers]))
 
 
@@ -53,18 +54,18 @@ def nested_twice():
 
 
 FORMS = {
-    "logits": lambda: sequential(*features(), average(), dense(4)),
+    "logits": lambda: in_one_form(*features(), average(), dense(4)),
     "functional": lambda: functional(dense(4, "softmax"), *features(), average()),
-    "softmax layer": lambda: sequential(*features(), average(), dense(4), L.Softmax(**F)),
-    "softmax as an activation layer": lambda: sequential(*features(), average(), dense(4, L.Softmax(**F))),
+    "softmax layer": lambda: in_one_form(*features(), average(), dense(4), L.Softmax(**F)),
+    "softmax as an activation layer": lambda: in_one_form(*features(), average(), dense(4, L.Softmax(**F))),
     "operation": lambda: functional(lambda y: ops.softmax(dense(4)(y)), *features(), average()),
-    "sigmoid": lambda: sequential(*features(), average(), dense(4, "sigmoid")),
-    "dropout before the head": lambda: sequential(*features(), average(), L.Dropout(0.5, **F), dense(4)),
-    "flattened average": lambda: sequential(*features(), average(keepdims=True), L.Flatten(**F), dense(4)),
-    "nested": lambda: sequential(backbone(), average(), dense(4, "softmax")),
+    "sigmoid": lambda: in_one_form(*features(), average(), dense(4, "sigmoid")),
+    "dropout before the head": lambda: in_one_form(*features(), average(), L.Dropout(0.5, **F), dense(4)),
+    "flattened average": lambda: in_one_form(*features(), average(keepdims=True), L.Flatten(**F), dense(4)),
+    "nested": lambda: in_one_form(backbone(), average(), dense(4, "softmax")),
     "nested functional": lambda: functional(dense(4, "softmax"), backbone(keras.Model), average()),
     "nested twice": nested_twice,
-    "nested with its head": lambda: sequential(
+    "nested with its head": lambda: in_one_form(
         keras.Sequential([keras.Input(SHAPE, **F), *features(), average(), dense(4, "softmax")])
     ),
     "a batch of fixed size": lambda: with_weights(
