@@ -1,4 +1,4 @@
-"""The networks of references/generate.py in Keras, with the weights and the values that it stored."""
+"""The networks of generate.py in Keras, with the weights and the values that it stored."""
 
 import functools
 from pathlib import Path
@@ -12,8 +12,8 @@ NETWORKS = ("average", "maximum", "residual")
 
 @functools.cache
 def references():
-    """All arrays of references/captum.npz: name -> array, read-only."""
-    with np.load(Path(__file__).parent / "references" / "captum.npz") as file:
+    """All arrays of captum.npz: name -> array, read-only."""
+    with np.load(Path(__file__).parent / "captum.npz") as file:
         arrays = dict(file)
     for array in arrays.values():
         array.setflags(write=False)  # one copy for all tests

@@ -1,5 +1,5 @@
 """The methods with backward rules against captum, zennit, shap and innvestigate: values that
-references/generate_relevance.py stored, in float64.
+generate_relevance.py stored, in float64.
 
 Where definitions agree, so do values. Where they differ, a test puts the other definition into ours, arrives at the
 library's values, and shows that ours are others:
@@ -20,8 +20,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from reference_networks import NETWORKS, reference_network, references
 
+from tests.helpers import deviation
+from tests.references.networks import NETWORKS, reference_network, references
 from utils import composites, relevance, rules
 from utils.composites import CONVOLUTION, EPSILON, FIRST
 from utils.parts import Affine, Linear, MaxPooling, Mixing
@@ -61,15 +62,9 @@ each_method = pytest.mark.parametrize("method", METHODS)
 each_start = pytest.mark.parametrize("start", ["zero", "image"])
 
 
-def deviation(got, expected):
-    """The largest difference, relative to the largest value expected."""
-    assert got.shape == expected.shape and got.dtype == expected.dtype == "float64"
-    return np.abs(got - expected).max() / np.abs(expected).max()
-
-
 @pytest.fixture(scope="module")
 def stored():
-    with np.load(Path(__file__).parent / "references" / "relevance.npz") as file:
+    with np.load(Path(__file__).parent / "relevance.npz") as file:
         return dict(file)
 
 

@@ -1,5 +1,5 @@
 """Class activation maps against captum, pytorch-grad-cam, torchcam and tf-keras-vis: values that
-references/generate_cam.py stored, in float64.
+generate_cam.py stored, in float64.
 
 Where definitions agree, so do values. Where they differ, a formula in NumPy, of the feature maps A and of the gradients
 g there, arrives at the library's values, and ours are others:
@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from reference_networks import NETWORKS, reference_network, references
 
+from tests.helpers import deviation, plus, zero_or_not
+from tests.references.networks import NETWORKS, reference_network, references
 from utils import cam
 from utils.relevance import guided_backprop
 
@@ -36,18 +37,12 @@ each_network = pytest.mark.parametrize("name", ALL)
 each_layer = pytest.mark.parametrize("layer", LAYERS)
 
 # maps without a positive value are among the stored ones, too
-pytestmark = pytest.mark.filterwarnings("ignore:.*maps are zero everywhere")
-
-
-def deviation(got, expected):
-    """The largest difference, relative to the largest value expected."""
-    assert got.shape == expected.shape and got.dtype == expected.dtype == "float64"
-    return np.abs(got - expected).max() / np.abs(expected).max()
+pytestmark = zero_or_not
 
 
 @functools.cache
 def stored():
-    with np.load(Path(__file__).parent / "references" / "cam.npz") as file:
+    with np.load(Path(__file__).parent / "cam.npz") as file:
         return dict(file)
 
 
@@ -109,10 +104,6 @@ def maps_and_gradients(name, layer, softmax=False):
 def total(values):
     """Over the places of a map."""
     return values.sum((1, 2), keepdims=True)
-
-
-def positive(values):
-    return np.maximum(values, 0)
 
 
 def ratio(a, b):
@@ -209,7 +200,7 @@ def test_default_layer_of_tf_keras_vis():
 def plus_plus(name, layer, alpha, softmax=False):
     """sum_k A_k sum_ij alpha_k(i, j) max(0, g_k(i, j)) for `alpha(A, g)`."""
     A, g, _ = maps_and_gradients(name, layer, softmax)
-    return (A * total(alpha(A, g) * positive(g))).sum(-1)
+    return (A * total(alpha(A, g) * plus(g))).sum(-1)
 
 
 def papers_alpha(A, g, epsilon=0.0):
@@ -240,7 +231,7 @@ def test_grad_cam_plus_plus_of_pytorch_grad_cam(name, layer):
     assert 1e-4 < deviation(R, theirs) < 0.05
     # How much it takes away depends on the unit of the score: nearly all, where that is a thousandth.
     A, g, _ = maps_and_gradients(name, layer)
-    weights = [(papers_alpha(A, g / 1000, epsilon) * positive(g / 1000)).sum() for epsilon in (1e-6, 0)]
+    weights = [(papers_alpha(A, g / 1000, epsilon) * plus(g / 1000)).sum() for epsilon in (1e-6, 0)]
     assert weights[0] < 0.1 * weights[1]
 
 

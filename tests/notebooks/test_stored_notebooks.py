@@ -1,35 +1,20 @@
-"""What can be seen of the notebooks without running them, and the solutions of their exercises, which are run."""
+"""What can be seen of the notebooks without running them."""
 
 import json
-import os
-import pathlib
 import re
 import statistics
-import subprocess
-import sys
 
 import nbformat
-import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+from tests.helpers import NOTEBOOKS, ROOT, cells, each_notebook, prose
+
 BUDGET = 1_000_000  # bytes
 HOUSE = [f"**You {verb}:**" for verb in ("will do", "will learn", "need")]
 HOUSE += [f"## {heading}" for heading in ("The question", "The idea", "Put it together", "Check it", "See it")]
 HOUSE += [f"## {heading}" for heading in ("Break it", "Compare", "Exercises", "Summary", "References")]
 
-notebooks = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
-
-def cells(path, kind):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
-
-
-def prose(path):
-    return "\n\n".join(cell.source for cell in cells(path, "markdown"))
-
-
-@notebooks
+@each_notebook
 def test_stored_state(path):
     assert path.stat().st_size <= BUDGET
     notebook = nbformat.read(path, as_version=4)
@@ -41,7 +26,7 @@ def test_stored_state(path):
     assert not any("execution" in cell.metadata for cell in notebook.cells)
 
 
-@notebooks
+@each_notebook
 def test_outputs(path):
     for k, cell in enumerate(cells(path, "code")):
         for output in cell.outputs:
@@ -57,7 +42,7 @@ def test_outputs(path):
             assert len(text) < 1500, f"{where}: a wall of print"
 
 
-@notebooks
+@each_notebook
 def test_figures_have_captions(path):
     """Each figure is followed by a cell that describes it: its caption is its alternative text."""
     stored = nbformat.read(path, as_version=4).cells
@@ -71,7 +56,7 @@ def test_figures_have_captions(path):
     assert numbers == list(range(1, len(numbers) + 1)) and numbers
 
 
-@notebooks
+@each_notebook
 def test_links(path):
     for alternative, target in re.findall(r"(!?\[[^\]]*\])\(([^)\s]+)\)", prose(path)):
         assert alternative.strip("![]"), f"no text for {target}"
@@ -79,7 +64,7 @@ def test_links(path):
             assert (path.parent / target).is_file(), target
 
 
-@notebooks
+@each_notebook
 def test_mathematics_renders_everywhere(path):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", prose(path), flags=re.S)
     for forbidden in (r"\begin{equation", r"\begin{align}", r"\begin{align*}", r"\(", r"\[", r"\operatorname", r"\ref{",
@@ -102,7 +87,7 @@ def test_mathematics_renders_everywhere(path):
                 assert "|" not in formula, f"use \\lvert in a table: {line}"
 
 
-@notebooks
+@each_notebook
 def test_house_page(path):
     text, code = prose(path), cells(path, "code")
     found = [text.find(heading) for heading in HOUSE]
@@ -115,7 +100,7 @@ def test_house_page(path):
     assert len(text.split()) >= sum(len(cell.source.split()) for cell in code), "more prose than code"
 
 
-@notebooks
+@each_notebook
 def test_cells(path):
     everything = nbformat.read(path, as_version=4).cells
     lengths = []
@@ -129,59 +114,7 @@ def test_cells(path):
     assert statistics.median(lengths) <= 6
 
 
-def test_the_set_up_cell_is_the_same_everywhere():
-    first = {cells(path, "code")[0].source for path in PATHS}
-    assert len(first) == 1
-
-
-def test_the_set_up_cell_finds_the_repository_from_every_folder(tmp_path):
-    source = cells(PATHS[0], "code")[0].source
-    for folder in ("", "notebooks", "tests/references"):
-        subprocess.run([sys.executable, "-c", source + "\nimport models"], cwd=ROOT / folder, check=True)
-
-
-def test_the_set_up_cell_fetches_the_repository_in_colab(tmp_path):
-    """With a stand-in for google.colab and a clone of this working tree as the origin; run twice in one kernel."""
-    source = cells(PATHS[0], "code")[0].source
-    origin, content, elsewhere = tmp_path / "origin", tmp_path / "content", tmp_path / "elsewhere"
-    for folder in (content, elsewhere):
-        folder.mkdir()
-    (origin / "utils").mkdir(parents=True)
-    for name in ("__init__.py", "network.py", "surgery.py"):
-        (origin / "utils" / name).write_bytes((ROOT / "utils" / name).read_bytes())
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test", "-C", str(origin)]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "test"]):
-        subprocess.run(git + command, check=True)
-    script = source.replace('"/content"', repr(str(content)))
-    script = re.sub(r'REPOSITORY = "[^"]*"', f'REPOSITORY = "file://{origin}"', script)
-    script = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n" + script
-    check = f"\nassert utils.__file__.startswith({str(content)!r}), utils.__file__\n"
-    for _ in range(2):  # the second time as after a restart: it is there already
-        subprocess.run([sys.executable, "-c", script + check + script + check], cwd=elsewhere, check=True)
-    assert (content / "origin" / "utils" / "network.py").is_file()
-
-
-@notebooks
-def test_solutions(path, tmp_path):
-    """The solutions of the exercises run, after the cells that are marked as what they use."""
-    text = prose(path)
-    solutions = re.findall(r"<details>.*?</details>", text, flags=re.S)
-    snippets = [snippet for s in solutions for snippet in re.findall(r"```python\n(.*?)```", s, flags=re.S)]
-    assert len(snippets) >= 2
-    needed = [c.source for c in cells(path, "code") if "used-by-solutions" in c.metadata.get("tags", [])]
-    script = tmp_path / "solutions.py"
-    # one after the other in one namespace, as a reader would run them in the notebook
-    script.write_text(
-        "before = {}\n"
-        + "".join(f"exec({source!r}, before)\n" for source in needed)
-        + "".join(f"exec({snippet!r}, before)\n" for snippet in snippets)
-    )
-    environment = os.environ | {"MPLBACKEND": "agg"}
-    answer = subprocess.run([sys.executable, script], cwd=path.parent, env=environment, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr[-2000:]
-
-
-@notebooks
+@each_notebook
 def test_exercises_come_with_stubs(path):
     names = {name for s in re.findall(r"<details>.*?</details>", prose(path), flags=re.S)
              for name in re.findall(r"^def (\w+)", s, flags=re.M)}  # fmt: skip
@@ -194,12 +127,12 @@ def test_exercises_come_with_stubs(path):
 def test_the_series_is_listed():
     start = prose(ROOT / "notebooks" / "0_0_start_here.ipynb")
     readme = (ROOT / "README.md").read_text()
-    for path in PATHS:
+    for path in NOTEBOOKS:
         assert path.name in readme, f"{path.name} is not in the README"
         assert path.name in start or path.stem == "0_0_start_here"
 
 
 def test_notebooks_are_json_as_jupyter_writes_it():
-    for path in PATHS:
+    for path in NOTEBOOKS:
         text = path.read_text()
         assert json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True) + "\n" == text

@@ -1,7 +1,7 @@
 """Known defects of class activation maps, put back on purpose: each must make a check fail.
 
-As in test_mutations.py, a check raises an AssertionError; it runs as things are, and then with the defect. Compiled
-functions are kept with a model, so each check makes models of its own.
+As in test_rule_mutations.py, a check raises an AssertionError; it runs as things are, and then with the defect.
+Compiled functions are kept with a model, so each check makes models of its own.
 """
 
 import functools
@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
+from tests.helpers import F, close, conv, plus
 from utils import cam, network
 
-F = {"dtype": "float64"}
 pytestmark = pytest.mark.filterwarnings("ignore:.*maps are zero everywhere")
+
+
 X, TARGET = np.random.default_rng(1).standard_normal((3, 9, 7, 2)), np.array([0, 2, 1])
 
 
@@ -25,10 +27,6 @@ def chain(*layers):
     for weight in model.weights:
         weight.assign(generator.standard_normal(weight.shape) / np.sqrt(np.prod(weight.shape[:-1])))
     return model
-
-
-def conv(filters, size=3, **how):
-    return L.Conv2D(filters, size, activation="relu", **F, **how)
 
 
 def flat(head="softmax"):
@@ -51,15 +49,6 @@ def maps_and_gradients(model):
     return A, np.moveaxis(kernel.reshape(*A.shape[1:], -1)[..., TARGET], -1, 0)
 
 
-def close(ours, expected, tolerance=1e-9):
-    assert ours.shape == expected.shape
-    assert np.abs(ours - expected).max() < tolerance * np.abs(expected).max()
-
-
-def positive(values):
-    return np.maximum(values, 0)
-
-
 def with_weights(A, w):
     return np.einsum("nijk,nk->nij", A, w)
 
@@ -73,8 +62,8 @@ def check_grad_cam():
     signed = with_weights(A, g.mean((1, 2)))
     assert (signed < 0).any((1, 2)).all()
     close(cam.grad_cam(model, X, TARGET, relu=False, verbose=False), signed)
-    close(cam.grad_cam(model, X, TARGET, verbose=False), positive(signed))
-    close(cam.grad_cam(model, X, TARGET, counterfactual=True, verbose=False), positive(-signed))
+    close(cam.grad_cam(model, X, TARGET, verbose=False), plus(signed))
+    close(cam.grad_cam(model, X, TARGET, counterfactual=True, verbose=False), plus(-signed))
 
 
 def check_the_unit_of_grad_cam():
@@ -98,10 +87,10 @@ def check_grad_cam_plus_plus(unit=1.0):
     head.set_weights([unit * value for value in head.get_weights()])
     A, g = maps_and_gradients(model)
     alpha = g**2 / (2 * g**2 + g**3 * A.sum((1, 2), keepdims=True))
-    signed = with_weights(A, (alpha * positive(g)).sum((1, 2)))
+    signed = with_weights(A, (alpha * plus(g)).sum((1, 2)))
     close(cam.grad_cam_plus_plus(model, X, TARGET, relu=False, verbose=False), signed)
     share = alpha / alpha.sum((1, 2), keepdims=True)
-    signed = with_weights(A, (share * positive(g)).sum((1, 2)))
+    signed = with_weights(A, (share * plus(g)).sum((1, 2)))
     close(cam.grad_cam_plus_plus(model, X, TARGET, "map", "authors", relu=False, verbose=False), signed)
 
 
@@ -112,7 +101,7 @@ def check_grad_cam_plus_plus_of_small_scores():
 def check_layer_cam():
     model = flat()
     A, g = maps_and_gradients(model)
-    close(cam.layer_cam(model, X, TARGET, verbose=False), (positive(g) * A).sum(-1))
+    close(cam.layer_cam(model, X, TARGET, verbose=False), (plus(g) * A).sum(-1))
     close(cam.hires_cam(model, X, TARGET, relu=False, verbose=False), (g * A).sum(-1))
 
 
@@ -333,6 +322,8 @@ DEFECTS = [
     (average_in_the_class_activation_map, check_the_average_of_a_class_activation_map),
     (leave_masks_unscaled, check_score_cam),
 ]
+
+
 IDS = [f"{defect.__name__}-{check.__name__}" for defect, check in DEFECTS]
 
 

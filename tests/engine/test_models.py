@@ -2,8 +2,8 @@
 
 import json
 import os
+import runpy
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -117,9 +117,11 @@ def test_training_that_is_interrupted_leaves_what_was_there(copied, monkeypatch)
     assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
 
 
-def test_the_command_refuses_an_unknown_name():
-    command = [sys.executable, "-m", "models.train", "resnet"]
-    answer = subprocess.run(command, cwd=models.WEIGHTS.parents[1], capture_output=True, text=True)
-    assert answer.returncode == 2 and "resnet" in answer.stderr and "mnist_cnn_max" in answer.stderr
+def test_the_command_refuses_an_unknown_name(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "resnet"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(train.__file__, run_name="__main__")  # as `python -m models.train resnet`
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and "resnet" in said and "mnist_cnn_max" in said
     with pytest.raises(ValueError, match="Received: 'resnet'"):
         train.train("resnet")

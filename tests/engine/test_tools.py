@@ -2,19 +2,19 @@
 
 import base64
 import io
-import pathlib
 import re
 import shutil
 import subprocess
 import sys
-import time
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from tests.helpers import ROOT
+
 sys.path.insert(0, str(ROOT / "tools"))
 
 import run_notebooks  # noqa: E402
@@ -62,44 +62,48 @@ def test_figures_are_compared(pytestconfig):
     assert conftest.figure_distance(png(figure), png(figure[:-5])) == float("inf")
 
 
-def run_nbval(folder, *sources):
-    """pytest's output on a notebook, with this project's conftest and data that count as real."""
-    path = write_notebook(folder / "a.ipynb", *sources[:1])
-    run_notebooks.execute(path)
-    notebook = nbformat.read(path, as_version=4)
-    if len(sources) > 1:
-        notebook.cells[0].source = sources[1]
+FIGURE = "import matplotlib.pyplot as plt\nplt.bar([1, 2, 3], [1, 2, {}])\nplt.show()"
+COMPARED = {  # name -> the cell when it was stored, the cell as it is now, and what is said of it: nothing, or why not
+    "same_text": ("print(1)", "print(1)", None),
+    "other_text": ("print(1)", "print(2)", "mismatch"),
+    "same_figure": (FIGURE.format(3), FIGURE.format(3), None),
+    "other_figure": (FIGURE.format(3), FIGURE.format(6), "figure 0 differs from the stored one"),
+    "dead_kernel": ("pass", "import os\nos._exit(1)", "the kernel died"),
+}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """What pytest says of all these notebooks, with this project's conftest and data that count as real."""
+    folder = tmp_path_factory.mktemp("compared")
+    for name, (stored, now, _) in COMPARED.items():
+        path = write_notebook(folder / f"{name}.ipynb", stored)
+        run_notebooks.execute(path)
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[0].source = now
         nbformat.write(notebook, path)
     shutil.copy(ROOT / "conftest.py", folder)
     shutil.copytree(ROOT / "utils", folder / "utils")
     (folder / "mnist.npz").touch()
-    command = [sys.executable, "-m", "pytest", "a.ipynb", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    command += ["--junit-xml=answer.xml", *(f"{name}.ipynb" for name in COMPARED)]
     environment = {**run_notebooks.os.environ, "NN_DATA": str(folder)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert (folder / "answer.xml").exists(), answer.stdout + answer.stderr
+    cases = ElementTree.parse(folder / "answer.xml").iter("testcase")
+    return {case.get("classname").split(".")[0]: case for case in cases}
 
 
-FIGURE = "import matplotlib.pyplot as plt\nplt.bar([1, 2, 3], [1, 2, {}])\nplt.show()"
+@pytest.mark.parametrize("name", COMPARED)
+def test_stored_outputs_are_compared(name, compared):
+    case, word = compared[name], COMPARED[name][-1]
+    failures = [failure.text for failure in case.findall("failure")]
+    assert len(failures) == (word is not None) and not case.findall("error")
+    assert all(word in failure for failure in failures), failures
 
 
-@pytest.mark.parametrize(
-    ("stored", "now", "word"),
-    [
-        ("print(1)", "print(1)", "1 passed"),
-        ("print(1)", "print(2)", "1 failed"),
-        (FIGURE.format(3), FIGURE.format(3), "1 passed"),
-        (FIGURE.format(3), FIGURE.format(6), "figure 0 differs from the stored one"),
-    ],
-    ids=["same text", "other text", "same figure", "other figure"],
-)
-def test_stored_outputs_are_compared(tmp_path, stored, now, word):
-    answer = run_nbval(tmp_path, stored, now)
-    assert word in answer.stdout, answer.stdout
-
-
-def test_a_dead_kernel_fails_at_once(tmp_path):
-    start = time.monotonic()
-    answer = run_nbval(tmp_path, "pass", "import os\nos._exit(1)")
-    assert "the kernel died" in answer.stdout and time.monotonic() - start < 60, answer.stdout
+def test_a_dead_kernel_fails_at_once(compared):
+    assert float(compared["dead_kernel"].get("time")) < 60
 
 
 OTHERS = "jupyter/design jacobgil/pytorch-grad-cam frgfm/torch-cam keisen/tf-keras-vis adityac94/Grad_CAM_plus_plus"

@@ -9,59 +9,29 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
+from tests.helpers import F, close, dense, noise, pixels, randomize, refused, sequential, stable
 from utils import attributions, composites, network, parts, relevance, rules, surgery
 from utils.parts import Linear, Mixing
-
-F = {"dtype": "float64"}
-
-
-def noise(*shape, seed=1):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def randomized(model, seed=0):
-    generator = np.random.default_rng(seed)
-    for weight in model.weights:
-        is_scale = weight.name in ("gamma", "moving_variance")
-        weight.assign(0.3 + generator.random(weight.shape) if is_scale else generator.standard_normal(weight.shape))
-    return model
-
-
-def chain(shape, *layers):
-    return randomized(keras.Sequential([keras.Input(shape, **F), *layers]))
-
-
-def dense(units, activation=None, **how):
-    return L.Dense(units, activation=activation, **F, **how)
-
-
-def close(ours, expected, tolerance=1e-9):
-    assert np.abs(ours - expected).max() < tolerance * max(1, np.abs(expected).max())
-
-
-def stable(z):
-    return z + np.where(z >= 0, 1e-6, -1e-6)
-
 
 # --- the checks
 
 
 def check_the_logit_is_explained():
-    model, x = chain((5,), dense(4, "relu"), dense(3, "softmax")), noise(4, 5)
+    model, x = sequential((5,), dense(4, "relu"), dense(3, "softmax")), noise(4, 5)
     W1, b1, W2, _ = model.get_weights()
     expected = ((x @ W1 + b1 > 0) * W2[:, 1]) @ W1.T
     close(attributions.gradient(model, x, 1), expected)
 
 
 def check_guided_at_relu_layers():
-    model, x = chain((5,), dense(6), L.ReLU(**F), dense(3)), noise(4, 5)
+    model, x = sequential((5,), dense(6), L.ReLU(**F), dense(3)), noise(4, 5)
     W1, b1, W2, _ = model.get_weights()
     close(attributions.guided_backprop(model, x, 1), ((x @ W1 + b1 > 0) * np.maximum(W2[:, 1], 0)) @ W1.T)
 
 
 def check_guided_in_inner_models():
     inner = keras.Sequential([keras.Input((5,), **F), dense(6, "relu"), dense(6, "relu")])
-    model, x = chain((5,), inner, dense(3)), noise(4, 5)
+    model, x = sequential((5,), inner, dense(3)), noise(4, 5)
     W1, b1, W2, b2, W3, _ = model.get_weights()
     h1 = x @ W1 + b1
     h2 = np.maximum(h1, 0) @ W2 + b2
@@ -70,13 +40,13 @@ def check_guided_in_inner_models():
 
 
 def check_the_relevance_sums_to_the_score():
-    model, x = chain((5,), dense(6, "relu", use_bias=False), dense(3, use_bias=False)), noise(4, 5)
+    model, x = sequential((5,), dense(6, "relu", use_bias=False), dense(3, use_bias=False)), noise(4, 5)
     R = attributions.lrp(model, x, 1, {Linear: rules.epsilon(1e-12)} | composites.EPSILON)
     close(R.sum(1), model(x).numpy()[:, 1])
 
 
 def check_completeness():
-    model, x, start = chain((5,), dense(6, "tanh"), dense(3)), noise(4, 5), noise(4, 5, seed=2)
+    model, x, start = sequential((5,), dense(6, "tanh"), dense(3)), noise(4, 5), noise(4, 5, seed=2)
     R = attributions.integrated_gradients(model, x, 1, start, steps=32, rule="gauss")
     close(R.sum(1), (model(x) - model(start)).numpy()[:, 1], 1e-4)
 
@@ -85,13 +55,13 @@ def check_residual_sums_conserve():
     x = keras.Input((5,), **F)
     hidden = dense(5, "relu", use_bias=False)(x)
     total = L.Add(**F)([hidden, dense(5, use_bias=False)(hidden)])
-    model, points = randomized(keras.Model(x, dense(3, use_bias=False)(total))), noise(4, 5)
+    model, points = randomize(keras.Model(x, dense(3, use_bias=False)(total))), noise(4, 5)
     table = {Linear: rules.epsilon(1e-12), Mixing: rules.epsilon(1e-12)} | composites.EPSILON
     close(attributions.lrp(model, points, 1, table).sum(1), model(points).numpy()[:, 1])
 
 
 def check_alpha_beta_keeps_the_bias_in_its_half():
-    model, x = chain((5,), dense(3)), noise(4, 5)
+    model, x = sequential((5,), dense(3)), noise(4, 5)
     W, b = model.get_weights()
     C, z = x[:, :, None] * W, x @ W + b
     up, down = np.maximum(C, 0), np.minimum(C, 0)
@@ -110,7 +80,7 @@ def check_the_winner_of_max_pooling_takes_all():
 
 
 def check_epsilon_is_a_sum_over_weights():
-    model, x = chain((5,), dense(3)), noise(16, 5)
+    model, x = sequential((5,), dense(3)), noise(16, 5)
     W, b = model.get_weights()
     z = x @ W + b
     assert (z[:, 1] < -0.1).any()
@@ -123,7 +93,7 @@ def own_epsilon(x, W, z):
 
 
 def check_a_norm_is_merged_as_it_computes():
-    model, x = chain((5,), dense(4), L.BatchNormalization(epsilon=0.1, **F), L.ReLU(**F), dense(3)), noise(4, 5)
+    model, x = sequential((5,), dense(4), L.BatchNormalization(epsilon=0.1, **F), L.ReLU(**F), dense(3)), noise(4, 5)
     W, b, g, beta, mean, variance, W2, b2 = model.get_weights()
     scale = g / np.sqrt(variance + 0.1)
     folded = keras.Sequential([keras.Input((5,), **F), dense(4, "relu"), dense(3)])
@@ -133,14 +103,14 @@ def check_a_norm_is_merged_as_it_computes():
 
 
 def check_images_do_not_influence_each_other():
-    model, x = chain((5,), dense(6, "relu"), dense(3)), noise(4, 5)
+    model, x = sequential((5,), dense(6, "relu"), dense(3)), noise(4, 5)
     for name in ("lrp", "deeplift", "guided_backprop"):
         method = attributions.METHODS[name]
         close(method(model, x, 1)[2:3], method(model, x[2:3], 1))
 
 
 def check_the_kernel_is_not_transposed():
-    model, x = chain((5,), dense(5, use_bias=False)), noise(4, 5)
+    model, x = sequential((5,), dense(5, use_bias=False)), noise(4, 5)
     (W,) = model.get_weights()
     z = x @ W
     close(attributions.lrp(model, x, 1, "EPSILON"), x * W[:, 1] * (z / stable(z))[:, 1:2])
@@ -297,6 +267,15 @@ def test_other_values_are_refused_at_once(defect, monkeypatch):
     compares = relevance._check_values
     defect(monkeypatch)
     monkeypatch.setattr(relevance, "_check_values", compares)
-    model = chain((5,), dense(5), L.BatchNormalization(epsilon=0.1, **F), dense(5))
+    model = sequential((5,), dense(5), L.BatchNormalization(epsilon=0.1, **F), dense(5))
     with pytest.raises(ValueError, match="do not compute what the model computes"):
         attributions.lrp(model, noise(2, 5), 1, "EPSILON")
+
+
+def test_a_model_that_a_composite_would_compute_otherwise_is_noticed(monkeypatch):
+    monkeypatch.setattr(surgery, "with_padding", lambda padding, linear: linear)
+    model = sequential(
+        (6, 1), L.ZeroPadding1D(1, **F), L.Conv1D(2, 3, padding="same", **F), L.GlobalAveragePooling1D(**F)
+    )
+    with refused("do not compute what the model computes", "scores differ"):
+        attributions.lrp(model, pixels(3, 6, 1), 0, {composites.CONVOLUTION: rules.epsilon()} | composites.EPSILON)

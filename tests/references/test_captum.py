@@ -1,4 +1,4 @@
-"""The gradient methods against captum: values that references/generate.py stored, in float64.
+"""The gradient methods against captum: values that generate.py stored, in float64.
 
 One definition differs. Captum's integrated gradients use a rounded rule: its weights pass through float32, its nodes
 too (not those of Gauss and Legendre), and the weights of its trapezoid sum to (n - 1) / n. Three tests take the
@@ -10,23 +10,17 @@ that ours differ from its by no more than that.
 import keras
 import numpy as np
 import pytest
-from reference_networks import NETWORKS, reference_network, references
 
+from tests.helpers import QUADRATURES, deviation
+from tests.references.networks import NETWORKS, reference_network, references
 from utils import attributions
 
-RULES = ("left", "right", "midpoint", "trapezoid", "gauss")
 STARTS = ("zero", "image")
 HALF_ULP = 2.0**-24  # relative error of a number that was rounded to float32
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
-each_rule = pytest.mark.parametrize("rule", RULES)
+each_rule = pytest.mark.parametrize("rule", QUADRATURES)
 each_start = pytest.mark.parametrize("start", STARTS)
-
-
-def deviation(got, expected):
-    """The largest difference, relative to the largest value expected."""
-    assert got.shape == expected.shape and got.dtype == expected.dtype == "float64"
-    return np.abs(got - expected).max() / np.abs(expected).max()
 
 
 @pytest.fixture(scope="module")

@@ -1,116 +1,17 @@
-"""Whatever does not fit is refused, with a word about what came, what was expected and what to do."""
-
-import re
+"""What single methods refuse, and models that none can explain."""
 
 import keras
 import numpy as np
 import pytest
-from test_attributions import images, small_cnn
 
+from tests.helpers import images, refused, small_cnn
 from utils import attributions
-from utils.attributions import METHODS, gradient, integrated_gradients, smoothgrad
+from utils.attributions import gradient, integrated_gradients, smoothgrad
 
 MODEL = small_cnn(dtype="float32")
+
+
 X = images(3, dtype="float32")
-
-
-def refused(*words):
-    """The context of a ValueError whose message holds all `words`, in this order."""
-    return pytest.raises(ValueError, match="(?s)" + ".*".join(map(re.escape, words)))
-
-
-@pytest.mark.parametrize("name", METHODS)
-class TestEveryMethod:
-    def test_a_single_image_without_its_batch_axis(self, name):
-        with refused("Received: shape (8, 7, 2)", "Expected: [n, 8, 7, 2]", "x[None]"):
-            METHODS[name](MODEL, X[0])
-
-    def test_wrong_channels(self, name):
-        with refused("Received: shape (3, 8, 7, 1)", "Expected: [n, 8, 7, 2]"):
-            METHODS[name](MODEL, X[..., :1])
-
-    def test_wrong_rank(self, name):
-        with refused("Received: shape (3, 112)", "Expected: [n, 8, 7, 2]"):
-            METHODS[name](MODEL, X.reshape(3, -1))
-
-    @pytest.mark.parametrize("target", [4, -1, [0, 1, 4]])
-    def test_a_class_out_of_range(self, name, target):
-        with refused("class", "Received", "Expected: a class index from 0 to 3"):
-            METHODS[name](MODEL, X, target)
-
-    def test_one_target_too_few(self, name):
-        with refused("Received: 2 targets", "Expected", "each of the 3 images"):
-            METHODS[name](MODEL, X, [0, 1])
-
-    def test_one_hot_targets(self, name):
-        with refused("Received: shape (3, 4)", "labels.argmax(-1)"):
-            METHODS[name](MODEL, X, np.eye(4, dtype="int64")[:3])
-
-    def test_targets_that_are_not_whole(self, name):
-        with refused("target must hold whole numbers", "Received: float64"):
-            METHODS[name](MODEL, X, [0.5, 1, 2])
-
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_numbers_that_are_not_finite(self, name, value):
-        bad = X.copy()
-        bad[1, 2, 3, 0] = value
-        with refused("finite", "Received: 1 values", "(1, 2, 3, 0)"):
-            METHODS[name](MODEL, bad)
-
-    def test_whole_numbers_are_not_guessed_at(self, name):
-        with refused("Received: uint8 from 0 to", "not guessed", "/ 255"):
-            METHODS[name](MODEL, (X * 255).astype("uint8"))
-
-    def test_an_unbuilt_model(self, name):
-        with refused("not built", "keras.Input"):
-            METHODS[name](keras.Sequential([keras.layers.Dense(3)]), X)
-
-    def test_a_subclassed_model(self, name):
-        with refused("subclassed (Own)", "Expected: a functional or Sequential model"):
-            METHODS[name](Own(), X)
-
-    def test_a_functional_model_with_a_call_of_its_own(self, name):
-        x = keras.Input((8, 7, 2))
-        with refused("subclassed (OwnCall)"):
-            METHODS[name](OwnCall(x, keras.layers.Dense(2)(keras.layers.Flatten()(x))), X)
-
-    def test_something_that_is_no_keras_model(self, name):
-        with refused("Expected a Keras 3 model", "Received"):
-            METHODS[name](lambda x: x, X)
-
-    @pytest.mark.parametrize("batch_size", [0, -1, 2.5, True])
-    def test_batch_size(self, name, batch_size):
-        with refused("batch_size must be a whole number of at least 1", f"Received: {batch_size}"):
-            METHODS[name](MODEL, X, 0, batch_size=batch_size)
-
-    def test_explain(self, name):
-        with refused("Received: 'probability'", "Expected: 'logit' or 'output'"):
-            METHODS[name](MODEL, X, explain="probability")
-
-
-class Own(keras.Model):
-    def call(self, x):
-        return x
-
-
-class OwnCall(keras.Model):
-    def call(self, x):
-        return 2 * super().call(x)
-
-
-def test_several_inputs_or_outputs():
-    a, b = keras.Input((3,)), keras.Input((3,))
-    y = keras.layers.Dense(2)(a + b)
-    with refused("one input and one output", "2 inputs"):
-        gradient(keras.Model([a, b], y), X)
-    with refused("one input and one output", "2 outputs"):
-        gradient(keras.Model(a, [keras.layers.Dense(2)(a), keras.layers.Dense(2)(a)]), X)
-
-
-def test_an_output_that_is_no_row_of_scores():
-    x = keras.Input((8, 7, 2))
-    with refused("one score per class", "Received", "GlobalAveragePooling2D"):
-        gradient(keras.Model(x, keras.layers.Conv2D(3, 3)(x)), X)
 
 
 def test_a_model_of_whole_numbers():
@@ -208,13 +109,6 @@ def test_models_that_compute_something_else_than_their_graph():
     with refused("subclassed"):
         gradient(model, X, 0)
 
-    class OwnDunderCall(keras.Sequential):
-        def __call__(self, x, training=None):
-            return 2 * super().__call__(x)
-
-    with refused("subclassed (OwnDunderCall)"):
-        gradient(OwnDunderCall([keras.Input((8, 7, 2)), keras.layers.Flatten(), keras.layers.Dense(2)]), X, 0)
-
 
 def test_scores_and_gradients_that_are_not_finite():
     model = small_cnn(dtype="float32")
@@ -237,11 +131,6 @@ def test_a_number_of_classes_that_is_not_known():
     x = keras.Input((None, None, 3))
     with refused("number of classes", "GlobalAveragePooling2D"):
         gradient(keras.Model(x, keras.layers.Flatten()(keras.layers.Conv2D(1, 1)(x))), np.ones((1, 4, 4, 3), "float32"))
-
-
-def test_masked_arrays():
-    with refused("masked array"):
-        gradient(MODEL, np.ma.array(X, mask=X > 0.5))
 
 
 @pytest.mark.parametrize("alpha", [[], "a", 1j])

@@ -1,0 +1,176 @@
+"""The inside of the engine: models that carry rules, what is compiled and how often, and the shorter ways."""
+
+import collections
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as L
+
+from tests.helpers import (
+    F,
+    chain,
+    dense,
+    images,
+    network_of,
+    noise,
+    pixels,
+    plain_net,
+    plus,
+    randomize,
+    relative_error,
+    residual_net,
+    rule_model,
+    small_cnn,
+    spared,
+)
+from utils import attributions, rules
+from utils.attributions import deep_taylor, deeplift, integrated_gradients, lrp, smoothgrad
+from utils.composites import EPSILON, FIRST, NAMED
+from utils.parts import Linear, Mixing
+
+
+def test_one_trace_serves_all_batch_sizes_and_targets():
+    model = small_cnn()
+    attributions.gradient(model, images(3), 0)
+    found = network_of(model)
+    compiled = found._backward
+    for n, target in ((1, 1), (7, None), (20, np.arange(20) % 4)):
+        attributions.gradient(model, images(n), target)
+        integrated_gradients(model, images(n), target, steps=n + 2)
+        smoothgrad(model, images(n), target, samples=n + 1)
+    assert network_of(model) is found and found._backward is compiled
+
+
+def test_an_equal_table_is_compiled_once():
+    model, x = plain_net(), pixels(3, 8, 7, 2)
+    for low in (np.zeros(2), np.zeros(2)):
+        lrp(model, x, 1, {FIRST: rules.z_box(low, np.ones(2))} | EPSILON)
+        lrp(model, x, 1, {Linear: rules.gamma(0.3)} | EPSILON)
+    assert len(network_of(model).compiled) == 2
+    lrp(model, x, 1, {FIRST: rules.z_box(np.ones(2) - 2, np.ones(2))} | EPSILON)
+    assert len(network_of(model).compiled) == 3
+
+
+def test_a_table_decides_by_position_name_and_type():
+    model, x = plain_net(), pixels(2, 8, 7, 2, seed=0)
+    table = {FIRST: "a", "conv2": "b", L.Dense: "c", "relu": "d"}
+    calls = collections.defaultdict(list)
+
+    def noted(word):
+        def rule(part, inputs, output, R):
+            calls[word].append(part.layer.name)
+            return rules.pullback(part, inputs, R)
+
+        return rule
+
+    lrp(model, x, 1, {test: noted(word) for test, word in table.items()} | EPSILON)
+    found = {word: set(names) for word, names in calls.items()}
+    assert found == {"a": {"conv"}, "b": {"conv2"}, "c": {"hidden", "scores"}, "d": {"relu"}}
+
+
+# --- models that carry rules
+
+
+def test_with_rules_shows_later_weights_and_names_its_layers():
+    model, x = plain_net(), noise(2, 8, 7, 2)
+    rebuilt = rule_model(model, EPSILON)
+    assert {name for name, tensor in rebuilt.layer_outputs.items() if tensor is None} == {"conv2"}
+    model.set_weights([0.9 * w for w in model.get_weights()])
+    assert np.allclose(rebuilt(x), model(x), atol=1e-12)
+    for name in ("conv", "norm", "hidden"):
+        ours = keras.Model(rebuilt.inputs[0], rebuilt.layer_outputs[name])(x)
+        theirs = keras.Model(model.inputs[0], model.get_layer(name).output)(x)
+        assert np.allclose(ours, theirs, atol=1e-12)
+
+
+def late_relu_net():
+    """ReLUs behind a pooling, before padding, beside a sum that reads the same units, and one with a ceiling."""
+    x = keras.Input((8, 7, 2), **F)
+    y = L.ReLU(**F)(L.MaxPooling2D(2, **F)(L.Conv2D(5, 3, padding="same", **F)(x)))
+    z = L.Conv2D(4, 3, **F)(L.ZeroPadding2D(1, **F)(y))
+    y = L.Flatten(**F)(L.Add(**F)([z, L.ReLU(6.0, **F)(z)]))
+    y = dense(6, "relu", name="upper")(dense(5)(y))
+    return randomize(keras.Model(x, dense(4)(y)))
+
+
+WHOLE_TABLES = dict(NAMED) | {
+    "flat on top": {L.Dense: rules.flat()} | EPSILON,
+    "w-square above": {"upper": rules.w_square(), "conv2": rules.w_square(), "hidden": rules.flat()} | EPSILON,
+    "gamma without the bias": {Linear: rules.gamma(0.5, bias=False)} | EPSILON,
+    "epsilon without the bias": {Linear: rules.epsilon(bias=False), Mixing: rules.epsilon(0.1)} | EPSILON,
+    "gamma": {Linear: rules.gamma(0.5)} | EPSILON,
+}
+
+
+@pytest.mark.parametrize("composite", WHOLE_TABLES)
+@pytest.mark.parametrize("build", [plain_net, residual_net, late_relu_net])
+def test_relevance_that_begins_at_the_scores_is_that_of_the_general_rules(build, composite):
+    table, model = WHOLE_TABLES[composite], build()
+    names = {layer.name for layer in model.layers}
+    table = {test: rule for test, rule in table.items() if not isinstance(test, str) or test in (FIRST, *names)}
+    x = pixels(6, *model.input_shape[1:], seed=5)
+    points, general = tf.constant(x), rule_model(model, table)
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        scores = general(points)
+    expected = tape.gradient(scores, points, tf.one_hot([1] * 6, scores.shape[1], dtype=scores.dtype) * scores)
+    assert relative_error(lrp(model, x, 1, table), expected) < 1e-10
+
+
+def test_what_gets_relevance_below_zero_is_not_spared(monkeypatch):
+    assert spared(plain_net(), EPSILON) == 3  # the two convolutions and the hidden layer
+    assert spared(late_relu_net(), EPSILON) == 3  # the convolution and its pooling, and the upper layer
+    flat = {"scores": rules.flat()} | EPSILON
+    assert spared(plain_net(), flat) == 2  # not the layer under the flat rule
+    monkeypatch.setattr("utils.surgery.PROPORTIONAL", (rules.epsilon, rules.flat))
+    assert spared(plain_net(), flat) == 3
+    with pytest.raises(AssertionError):  # and this would be wrong
+        monkeypatch.setitem(WHOLE_TABLES, "flat", flat)
+        test_relevance_that_begins_at_the_scores_is_that_of_the_general_rules(plain_net, "flat")
+
+
+def test_second_calls_trace_nothing(monkeypatch):
+    model, x = plain_net(), noise(3, 8, 7, 2)
+    calls = {
+        "lrp": lambda n, target: lrp(model, x[:n], target),
+        "layer": lambda n, target: lrp(model, x[:n], target, layer="conv"),
+        "deep_taylor": lambda n, target: deep_taylor(model, plus(x[:n]), target, high=9.0),
+        "deeplift": lambda n, target: deeplift(model, x[:n], target),
+        "each": lambda n, target: deeplift(model, x[:n], target, x[::-1][:n] if n > 1 else x[:1]),
+        "guided": lambda n, target: attributions.guided_backprop(model, x[:n], target),
+    }
+    for call in calls.values():
+        call(3, 0)
+        call(1, 0)
+    count = collections.Counter()
+    for name in ("epsilon", "pullback", "divide", "shares"):
+        original = getattr(rules, name)
+        monkeypatch.setattr(
+            rules, name, lambda *args, _f=original, _n=name, **how: count.update([_n]) or _f(*args, **how)
+        )
+    for name, call in calls.items():
+        for n, target in ((3, 1), (2, None), (1, 2), (3, [0, 1, 2])):
+            call(n, target)
+        assert not count, name  # a rule that runs as Python runs because something is traced again
+
+
+def test_models_with_rules_that_are_gone_leave_nothing():
+    gone, x = [], noise(2, 5)
+    for k in range(10):
+        model = chain((5,), dense(3, "softmax" if k % 2 else None), seed=k)
+        attributions.METHODS["deeplift" if k % 5 == 0 else "lrp"](model, x, 0)
+        gone += [weakref.ref(model), weakref.ref(model.layers[0]), weakref.ref(network_of(model))]
+    model = None
+    gc.collect()
+    assert not any(reference() for reference in gone)
+
+
+def test_a_loop_over_parameters_does_not_fill_the_memory():
+    model, x = chain((5,), dense(3)), noise(2, 5)
+    for k in range(34):
+        lrp(model, x, 0, {Linear: rules.epsilon(10.0**-k)} | EPSILON)
+    assert len(network_of(model).compiled) <= 32

@@ -1,0 +1,68 @@
+"""The set-up cell of the notebooks: the same everywhere, in every folder and in Colab."""
+
+import re
+import subprocess
+import sys
+
+from tests.helpers import NOTEBOOKS, ROOT, cells
+
+SOURCE = cells(NOTEBOOKS[0], "code")[0].source
+# what a restarted kernel does not have; TensorFlow stays, for starting it is what takes long
+RESTART = """
+import os, sys
+before = list(sys.path)
+
+def restart(folder="."):
+    os.chdir(folder)
+    sys.path[:] = before
+    for name in [name for name in sys.modules if name.split(".")[0] in ("utils", "models")]:
+        del sys.modules[name]
+    return {}
+"""
+
+
+def run(script, folder):
+    """In a process of its own, in which only the set-up cell makes `utils` and `models` importable."""
+    subprocess.run([sys.executable, "-P", "-c", RESTART + script], cwd=folder, check=True)
+
+
+def test_the_set_up_cell_is_the_same_everywhere():
+    assert {cells(path, "code")[0].source for path in NOTEBOOKS} == {SOURCE}
+
+
+def test_the_set_up_cell_finds_the_repository_from_every_folder():
+    folders = [str(ROOT / folder) for folder in ("", "notebooks", "tests/references")]
+    script = f"""
+for folder in {folders!r}:
+    exec({SOURCE!r}, restart(folder))
+    import models, utils
+    assert models.__file__.startswith({str(ROOT)!r}) and utils.__file__.startswith({str(ROOT)!r}), folder
+"""
+    run(script, ROOT.parent)
+
+
+def test_the_set_up_cell_fetches_the_repository_in_colab(tmp_path):
+    """With a stand-in for google.colab and a clone of this working tree as the origin; run twice in one kernel."""
+    origin, content, elsewhere = tmp_path / "origin", tmp_path / "content", tmp_path / "elsewhere"
+    for folder in (content, elsewhere):
+        folder.mkdir()
+    (origin / "utils").mkdir(parents=True)
+    for path in (ROOT / "utils" / "__init__.py", ROOT / "utils" / "network.py", ROOT / "utils" / "surgery.py"):
+        (origin / "utils" / path.name).write_bytes(path.read_bytes())
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test", "-C", str(origin)]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "test"]):
+        subprocess.run(git + command, check=True)
+    source = SOURCE.replace('"/content"', repr(str(content)))
+    source = re.sub(r'REPOSITORY = "[^"]*"', f'REPOSITORY = "file://{origin}"', source)
+    script = f"""
+import types
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+for _ in range(2):  # the second time as after a restart: it is there already
+    namespace = restart()
+    for _ in range(2):
+        exec({source!r}, namespace)
+        utils = namespace["utils"]
+        assert utils.__file__.startswith({str(content)!r}), utils.__file__
+"""
+    run(script, elsewhere)
+    assert (content / "origin" / "utils" / "network.py").is_file()
