@@ -2,6 +2,7 @@
 
 import http.server
 import pathlib
+import socket
 import threading
 import time
 
@@ -137,9 +138,10 @@ def test_a_download_that_goes_on_and_on_is_given_up(no_sources, slow_server, mon
         return keras.utils.get_file("part", slow_server, cache_dir=str(tmp_path))
 
     monkeypatch.setattr("keras.datasets.cifar10.load_data", load_data)
-    start = time.monotonic()
+    before, start = socket.getdefaulttimeout(), time.monotonic()
     check(data.load_cifar10())
     assert 0.4 < time.monotonic() - start < 1.9  # all of it would take 2.4 seconds
+    assert socket.getdefaulttimeout() == before  # other connections are left alone
     said = capsys.readouterr().out
     assert "it took longer than 0.5 seconds" in said and said.endswith("test images.\n")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # nothing incomplete is left to be found

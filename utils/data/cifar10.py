@@ -70,9 +70,7 @@ def embedded_photographs():
     pieces = [[], []]  # of training, of test
     for name in found:
         with Image.open(folder / name) as file:
-            picture = file.convert("RGBA")
-        paper = Image.new("RGBA", picture.size, "white")  # behind what is transparent
-        picture = Image.alpha_composite(paper, picture).convert("RGB")
+            picture = file.convert("RGB")
         for k, box in enumerate(_boxes(*picture.size)):
             piece = picture.resize((32, 32), Image.Resampling.BOX, box=box)
             pieces[k % 2].append((k, list(PICTURES).index(name), np.asarray(piece), PICTURES[name]))
