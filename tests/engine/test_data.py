@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from utils import data
+from utils.data import mnist, sources
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +14,7 @@ def no_sources(monkeypatch, tmp_path):
     """No folder, no cache and no network, unless a test makes one."""
     monkeypatch.delenv("NN_DATA", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr(data, "MNIST_URL", "http://127.0.0.1:9/mnist.npz")
+    monkeypatch.setattr(mnist, "MNIST", mnist.MNIST._replace(url="http://127.0.0.1:9/mnist.npz"))
 
 
 def tiny_mnist(path, **changes):
@@ -58,15 +59,15 @@ def test_without_folder_cache_and_network_the_embedded_digits_come(capsys):
 
 
 def test_a_network_that_does_not_answer_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(data, "PATIENCE", 0.2)
-    monkeypatch.setattr(data.urllib.request, "urlopen", lambda *a, **k: time.sleep(3600))
+    monkeypatch.setattr(sources, "PATIENCE", 0.2)
+    monkeypatch.setattr(sources.urllib.request, "urlopen", lambda *a, **k: time.sleep(3600))
     start = time.monotonic()
     data.load_mnist()
     assert time.monotonic() - start < 5
 
 
 def test_a_download_that_fails_is_reported(monkeypatch, capsys):
-    monkeypatch.setattr(data, "_reachable", lambda url: True)
+    monkeypatch.setattr(sources, "_reachable", lambda url: True)
 
     def fails():
         raise OSError("connection lost")
@@ -79,13 +80,13 @@ def test_a_download_that_fails_is_reported(monkeypatch, capsys):
 
 def test_keras_comes_second(monkeypatch, tmp_path, capsys):
     arrays = tiny_mnist(tmp_path / "mnist.npz")
-    monkeypatch.setattr(data, "_reachable", lambda url: True)
+    monkeypatch.setattr(sources, "_reachable", lambda url: True)
     monkeypatch.setattr(
         "keras.datasets.mnist.load_data",
         lambda: tuple((arrays[f"x_{split}"], arrays[f"y_{split}"]) for split in ("train", "test")),
     )
     check(data.load_mnist())
-    assert capsys.readouterr().out.startswith("MNIST, from Keras:")
+    assert "\nMNIST, from Keras: 6 training" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("exists", [True, False])

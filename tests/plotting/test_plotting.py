@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from utils import plotting
+from utils.plotting import film, grid
 
 IMAGES = np.random.default_rng(0).random((3, 9, 8, 1))
 
@@ -87,7 +88,7 @@ def test_curves_fill_their_axes_whatever_the_scale(log):
 
 
 def test_images_stand_in_even_lines_of_up_to_five():
-    assert [plotting._even(n, 5) for n in (1, 4, 5, 6, 7, 8, 10, 11)] == [1, 4, 5, 3, 4, 4, 5, 4]
+    assert [grid.even(n, 5) for n in (1, 4, 5, 6, 7, 8, 10, 11)] == [1, 4, 5, 3, 4, 4, 5, 4]
     images = np.random.default_rng(2).random((7, 6, 6, 1))
     plotting.show_attributions(images, {"a": images}, titles=list("abcdefg"))
     axes = np.array(plt.gcf().axes[:16]).reshape(4, 4)
@@ -104,7 +105,8 @@ def test_images_beyond_their_range_are_refused(low, high):
         plotting.show_attributions(images, {"a": IMAGES})
 
 
-def test_no_pixel_of_a_large_map_is_lost(tmp_path):
+def test_no_pixel_of_a_large_map_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(plt, "close", lambda *figures: None)
     hot = np.zeros((1, 224, 224, 1))
     hot[0, 10::67, 10::67] = 1
     plotting.show_attributions(hot, {str(k): hot for k in range(11)}, save=tmp_path / "map.png")
@@ -120,21 +122,21 @@ def test_no_pixel_of_a_large_map_is_lost(tmp_path):
 
 def test_a_film_has_a_frame_for_each_step_and_begins_with_the_last(monkeypatch):
     shown = []
-    monkeypatch.setattr(plotting, "display", lambda data, raw: shown.append(data))
+    monkeypatch.setattr(film, "display", lambda data, raw, metadata: shown.append(data))
     rising = np.linspace(0, 1, 4)[:, None, None, None] * np.ones((4, 8, 8, 1))
     plotting.show_film(rising, {"signed": rising - 0.5, "positive": rising}, [f"step {k}" for k in range(4)], 0.1)
-    film = Image.open(io.BytesIO(base64.b64decode(shown[0]["image/png"])))
+    movie = Image.open(io.BytesIO(base64.b64decode(shown[0]["image/png"])))
     frames, times = [], []
-    for k in range(film.n_frames):
-        film.seek(k)
-        frames.append(np.asarray(film.convert("L"), float))
-        times.append(film.info.get("duration"))
+    for k in range(movie.n_frames):
+        movie.seek(k)
+        frames.append(np.asarray(movie.convert("L"), float))
+        times.append(movie.info.get("duration"))
     assert len(frames) == 5 and times[1:] == [100, 100, 100, 2000]  # the first is for viewers without movement
     assert np.array_equal(frames[0], frames[4]) and frames[0].max() == 255
     darkness = [frame[100:150, 50:150].mean() for frame in frames[1:]]  # of the input
     assert (np.diff(darkness) < -20).all()
-    with pytest.raises(ValueError, match="3 titles for 4 steps"):
-        plotting.show_film(rising, {}, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="3 titles. Expected: a list of 4"):
+        plotting.show_film(rising, {"a": rising}, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""Every figure of the series: images beside their maps, films, curves with their spread, functions of two inputs.
+
+All figures share `STYLE`. Images of one channel are drawn as ink (1) on paper (0). A signed map is drawn
+in `SIGNED`, with symmetric limits; a map without negative values in `POSITIVE`; both are white at zero.
+In a notebook each figure carries an alternative text, `alt`, for readers who cannot see it. A figure that
+is refused is not left open.
+"""
+
+from .charts import plot_curves, plot_ledger, plot_localisation, plot_matrix
+from .film import show_film
+from .maps import show_attributions, show_images, show_maps
+from .plane import plot_plane
+from .style import COLOURS, COLUMNS, IMAGE, LINES, POSITIVE, SIGNED, STYLE
+
+__all__ = [
+    "show_attributions",
+    "show_images",
+    "show_maps",
+    "show_film",
+    "plot_curves",
+    "plot_plane",
+    "plot_matrix",
+    "plot_ledger",
+    "plot_localisation",
+    "IMAGE",
+    "SIGNED",
+    "POSITIVE",
+    "COLOURS",
+    "LINES",
+    "COLUMNS",
+    "STYLE",
+]
