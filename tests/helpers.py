@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
-from utils import cam, network, surgery
+from utils import cam, scores
 from utils.composites import EPSILON
 from utils.parts import Linear
+from utils.trace import Trace
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 F = {"dtype": "float64"}
@@ -415,52 +416,47 @@ def all_enlarged(maps, size):
 # --- the inside of the engine: all that the tests take from there, but for those of tests/mutations
 
 
-def rule_model(model, composite, from_scores=False):
-    """A model with the values of `model`, whose gradients are made by the rules of `composite`."""
-    return surgery.with_rules(model, composite, from_scores)
+class GeneralTrace(Trace):
+    """A trace whose rules never take the shorter way of relevance that begins at the scores."""
+
+    def _spares_zeros(self, step, a, only_active):
+        return False
 
 
 def same_values(model, x, composite=EPSILON, tolerance=1e-12):
     """Assert that what carries the rules computes what the model computes."""
-    ours, theirs = (net(x, training=False).numpy() for net in (rule_model(model, composite), model))
+    ours, theirs = Trace(model, x, composite, "output").scores.numpy(), model(x, training=False).numpy()
     assert np.isfinite(theirs).all() and np.abs(theirs).max() > 0
     assert np.abs(ours - theirs).max() < tolerance * np.abs(theirs).max()
 
 
 def relevance_by_general_rules(model, composite, x, target):
     """As `lrp`, without the shorter way that is taken when relevance begins at the scores."""
-    points, general = tf.constant(x), rule_model(model, composite)
-    with tf.GradientTape() as tape:
-        tape.watch(points)
-        scores = general(points)
-    seed = tf.one_hot([target] * len(x), scores.shape[1], dtype=scores.dtype) * scores
-    return tape.gradient(scores, points, seed).numpy()
+    trace = GeneralTrace(model, x, composite)
+    seed = tf.one_hot([target] * len(x), trace.scores.shape[1], dtype=trace.scores.dtype) * trace.scores
+    return trace.relevance(seed).numpy()
 
 
 class Switch:
-    """A model whose rule for linear parts can be exchanged: it is rebuilt once for all rules."""
+    """A model whose rule for linear parts can be exchanged."""
 
     def __init__(self, model):
-        self.rule = None
-        self.model = rule_model(model, {Linear: lambda *arguments: self.rule(*arguments)} | EPSILON)
+        self.model = model
 
     def relevance(self, x, rule):
         """The relevance of the inputs for each output by itself, `[out, in]`; `x` is one image."""
-        self.rule = rule
         x = tf.repeat(tf.constant(x[None]), self.model.outputs[0].shape[1], 0)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            scores = self.model(x)
-        R = tape.gradient(scores, x, tf.linalg.diag(tf.linalg.diag_part(scores)))
+        trace = GeneralTrace(self.model, x, {Linear: rule} | EPSILON, "output")
+        R = trace.relevance(tf.linalg.diag(tf.linalg.diag_part(trace.scores)))
         return R.numpy().reshape(len(x), -1)
 
 
 def spared(model, composite):
     """How many parts take the shorter way, in a model of which relevance begins at the scores."""
-    rebuilt = rule_model(model, composite, from_scores=True)
-    return sum(layer.part.only_active for layer in rebuilt.layers if hasattr(layer, "part"))
+    trace = Trace(model, np.ones((2, *model.input_shape[1:])), composite)
+    return sum(passage.step.part.only_active for passage in trace.back(trace.scores))
 
 
-def network_of(model):
+def kept_with(model):
     """What is compiled for `model`, and kept with it."""
-    return network.network_of(model)
+    return scores.scores_of(model)

@@ -21,7 +21,7 @@ import numbers
 import numpy as np
 import scipy.special
 
-from .checks import one_of, whole_number
+from .checks import whole_number
 from .relevance import deconvolution, deep_taylor, deeplift, guided_backprop, lrp
 from .scores import checked
 

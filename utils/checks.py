@@ -24,8 +24,9 @@ def warn(message):
 def one_of(value, name, expected):
     """Return `value`, or raise a ValueError unless it is one of the words `expected`."""
     if not isinstance(value, str) or value not in expected:
-        words = ", ".join(repr(word) for word in expected)
-        raise ValueError(f"There is no such {name}. Received: {value!r}. Expected one of: {words}.")
+        words = [repr(word) for word in expected]
+        words = f": {' or '.join(words)}" if len(words) == 2 else f" one of: {', '.join(words)}"
+        raise ValueError(f"There is no such {name}. Received: {value!r}. Expected{words}.")
     return value
 
 
@@ -61,7 +62,7 @@ def check_model(model, several_inputs=False):
             "The class activation maps take several inputs. For the other methods, fix all inputs but one: make the rest "
             "part of a new functional model, keras.Model(x, model([x, constants]))."
             if side == "inputs"
-            else "keras.Model(model.inputs, model.outputs[k]) is the model up to one of them."
+            else "keras.Model(inputs, outputs) makes one that has the output you mean, model.outputs[0], say."
         )
         raise ValueError(
             f"Expected a model with one input and one output. Received: {model.name!r} with {len(tensors)} {side}. {advice}"
@@ -172,7 +173,9 @@ def checked_target(target, n, classes, model):
         raise ValueError(f"target does not fit x. Received: {len(target)} targets. Expected: {expected}.")
     if target.size and not (0 <= target.min() and target.max() < classes):
         advice = (
-            " Its single score speaks for 'yes': its map, with the sign turned, is that of 'no'." if classes == 1 else ""
+            " Its single score speaks for 'yes': its map, with the sign turned, is that of 'no'."
+            if classes == 1
+            else ""
         )
         raise ValueError(
             f"target names a class that {model!r} does not have. Received: {target.min()} to {target.max()}. "

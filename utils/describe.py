@@ -46,7 +46,9 @@ class Description(list):
 def description(trace, target=None):
     """The table of a `Trace`, relevance beginning as the score of `target`; see `Trace.describe`."""
     scores = trace.scores
-    target = tf.argmax(scores, -1) if target is None else tf.broadcast_to(tf.constant(target, "int64"), scores.shape[:1])
+    target = (
+        tf.argmax(scores, -1) if target is None else tf.broadcast_to(tf.constant(target, "int64"), scores.shape[:1])
+    )
     start = tf.one_hot(target, scores.shape[-1], dtype=scores.dtype) * scores
     return Description(_row(passage) for passage in trace.back(start))
 

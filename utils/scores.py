@@ -110,7 +110,8 @@ class Scores:
         inputs = logits.inputs if len(logits.inputs) > 1 else logits.inputs[0]
         self.model = keras.Model(inputs, logits.outputs[0])
         self.state = _State(model)
-        self._whole, self._cut = (model, logits is not model) if type(model).__call__ is not keras.Model.__call__ else (None, False)
+        # a class with a __call__ of its own (those of keras-hub have one): its graph is used, and compared with it
+        self._own_call = None if type(model).__call__ is keras.Model.__call__ else model
         self._unchecked, self._no_head_found = True, explain == "logit" and logits is model
         self._compiled = {}
         self.name = model.name
@@ -300,9 +301,10 @@ class Scores:
         outputs = np.asarray(outputs)
         self._refuse_hidden_head(x, outputs)
         self._refuse_lost_masks()
-        if self._whole is not None and not self._cut:  # a class with a __call__ of its own: the graph is only trusted
-            whole = np.asarray(self._whole(x if isinstance(x, np.ndarray) else list(x), training=False))
-            refuse_other_values(outputs, whole, f"The graph of {self.name!r} does not compute what the model computes")
+        if self._own_call is not None:
+            graph = keras.Model(self._own_call.inputs, self._own_call.outputs)
+            ours, theirs = (keras.tree.flatten(model(x, training=False))[0] for model in (graph, self._own_call))
+            refuse_other_values(ours, theirs, f"The graph of {self.name!r} does not compute what the model computes")
         if len(outputs) < 2:
             return  # whether images are mixed cannot be seen on one
         alone = np.asarray(self.model(_chunk(x, 0, 1), training=False))  # and not compiled
@@ -358,7 +360,9 @@ LABELS = tf.TensorSpec([None], "int64")
 def refuse_other_values(ours, theirs, what, tolerance=1e-2):
     """Raise unless two ways to compute the same scores agree."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
-    if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max()):
+    if ours.shape != theirs.shape or not np.allclose(
+        ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max()
+    ):
         by = f"differ by up to {np.abs(ours - theirs).max():.3g}" if ours.shape == theirs.shape else "have other shapes"
         raise ValueError(f"{what}: scores {by}. A layer of it does something that is not known here.")
 

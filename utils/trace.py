@@ -18,7 +18,6 @@ from .parts import (
     Affine,
     Linear,
     LinearThenActivation,
-    MaxPooling,
     Mixing,
     Opaque,
     Part,
@@ -118,7 +117,7 @@ class Trace:
                 lower = pullback(part, step.inputs, R)
             else:
                 lower = step.rule(part, [tf.cast(a, R.dtype) for a in step.inputs], step.output, R)
-            yield Passage(step, R, lower, part.absorbed)
+            yield Passage(step._replace(part=part), R, lower, part.absorbed)
             for a, r in zip(step.inputs, lower, strict=True):
                 if not a.shape.is_compatible_with(r.shape):
                     raise ValueError(
@@ -266,10 +265,11 @@ class Trace:
 
     def _comes_from_gate(self, x):
         """Whether `x` comes out of a sigmoid, a hard sigmoid or a softmax, be it moved or scaled since then."""
-        step = self._made.get(id(x))
+        step, scaled = self._made.get(id(x)), False
         while step is not None and isinstance(step.part, (Routing, Through)):
+            scaled = scaled or isinstance(step.part, Through)
             step = self._made.get(id(step.inputs[0]))
-        return step is not None and is_gate(step.part)
+        return step is not None and is_gate(step.part, scaled)
 
     def _bounds(self, tensor, low, high, first):
         """The bounds of pixels, as they are in `tensor`: behind a rescaling, they are rescaled too."""

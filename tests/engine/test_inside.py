@@ -1,13 +1,13 @@
 """The inside of the engine: models that carry rules, what is compiled and how often, and the shorter ways."""
 
 import collections
+import dataclasses
 import gc
 import weakref
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers as L
 
 from tests.helpers import (
@@ -15,15 +15,15 @@ from tests.helpers import (
     chain,
     dense,
     images,
-    network_of,
+    kept_with,
     noise,
     pixels,
     plain_net,
     plus,
     randomize,
     relative_error,
+    relevance_by_general_rules,
     residual_net,
-    rule_model,
     small_cnn,
     spared,
 )
@@ -31,18 +31,24 @@ from utils import attributions, rules
 from utils.attributions import deep_taylor, deeplift, integrated_gradients, lrp, smoothgrad
 from utils.composites import EPSILON, FIRST, NAMED
 from utils.parts import Linear, Mixing
+from utils.trace import Trace
 
 
 def test_one_trace_serves_all_batch_sizes_and_targets():
     model = small_cnn()
     attributions.gradient(model, images(3), 0)
-    found = network_of(model)
+    found = kept_with(model)
     compiled = found._backward
     for n, target in ((1, 1), (7, None), (20, np.arange(20) % 4)):
         attributions.gradient(model, images(n), target)
         integrated_gradients(model, images(n), target, steps=n + 2)
         smoothgrad(model, images(n), target, samples=n + 1)
-    assert network_of(model) is found and found._backward is compiled
+    assert kept_with(model) is found and found._backward is compiled
+
+
+def tables(model):
+    """The keys of what is compiled for tables of rules."""
+    return [key for key in kept_with(model)._compiled if isinstance(key, tuple)]
 
 
 def test_an_equal_table_is_compiled_once():
@@ -50,9 +56,9 @@ def test_an_equal_table_is_compiled_once():
     for low in (np.zeros(2), np.zeros(2)):
         lrp(model, x, 1, {FIRST: rules.z_box(low, np.ones(2))} | EPSILON)
         lrp(model, x, 1, {Linear: rules.gamma(0.3)} | EPSILON)
-    assert len(network_of(model).compiled) == 2
+    assert len(tables(model)) == 2
     lrp(model, x, 1, {FIRST: rules.z_box(np.ones(2) - 2, np.ones(2))} | EPSILON)
-    assert len(network_of(model).compiled) == 3
+    assert len(tables(model)) == 3
 
 
 def test_a_table_decides_by_position_name_and_type():
@@ -75,16 +81,15 @@ def test_a_table_decides_by_position_name_and_type():
 # --- models that carry rules
 
 
-def test_with_rules_shows_later_weights_and_names_its_layers():
+def test_a_trace_shows_later_weights_and_names_its_layers():
     model, x = plain_net(), noise(2, 8, 7, 2)
-    rebuilt = rule_model(model, EPSILON)
-    assert {name for name, tensor in rebuilt.layer_outputs.items() if tensor is None} == {"conv2"}
+    assert {name for name, tensor in Trace(model, x, EPSILON).outputs.items() if tensor is None} == {"conv2"}
     model.set_weights([0.9 * w for w in model.get_weights()])
-    assert np.allclose(rebuilt(x), model(x), atol=1e-12)
+    trace = Trace(model, x, EPSILON)
+    assert np.allclose(trace.scores, model(x), atol=1e-12)
     for name in ("conv", "norm", "hidden"):
-        ours = keras.Model(rebuilt.inputs[0], rebuilt.layer_outputs[name])(x)
         theirs = keras.Model(model.inputs[0], model.get_layer(name).output)(x)
-        assert np.allclose(ours, theirs, atol=1e-12)
+        assert np.allclose(trace.outputs[name], theirs, atol=1e-12)
 
 
 def late_relu_net():
@@ -113,11 +118,7 @@ def test_relevance_that_begins_at_the_scores_is_that_of_the_general_rules(build,
     names = {layer.name for layer in model.layers}
     table = {test: rule for test, rule in table.items() if not isinstance(test, str) or test in (FIRST, *names)}
     x = pixels(6, *model.input_shape[1:], seed=5)
-    points, general = tf.constant(x), rule_model(model, table)
-    with tf.GradientTape() as tape:
-        tape.watch(points)
-        scores = general(points)
-    expected = tape.gradient(scores, points, tf.one_hot([1] * 6, scores.shape[1], dtype=scores.dtype) * scores)
+    expected = relevance_by_general_rules(model, table, x, 1)
     assert relative_error(lrp(model, x, 1, table), expected) < 1e-10
 
 
@@ -126,10 +127,10 @@ def test_what_gets_relevance_below_zero_is_not_spared(monkeypatch):
     assert spared(late_relu_net(), EPSILON) == 3  # the convolution and its pooling, and the upper layer
     flat = {"scores": rules.flat()} | EPSILON
     assert spared(plain_net(), flat) == 2  # not the layer under the flat rule
-    monkeypatch.setattr("utils.surgery.PROPORTIONAL", (rules.epsilon, rules.flat))
-    assert spared(plain_net(), flat) == 3
+    wrong = {"scores": dataclasses.replace(rules.flat, keeps_zeros=True)} | EPSILON
+    assert spared(plain_net(), wrong) == 3
     with pytest.raises(AssertionError):  # and this would be wrong
-        monkeypatch.setitem(WHOLE_TABLES, "flat", flat)
+        monkeypatch.setitem(WHOLE_TABLES, "flat", wrong)
         test_relevance_that_begins_at_the_scores_is_that_of_the_general_rules(plain_net, "flat")
 
 
@@ -143,19 +144,17 @@ def test_second_calls_trace_nothing(monkeypatch):
         "each": lambda n, target: deeplift(model, x[:n], target, x[::-1][:n] if n > 1 else x[:1]),
         "guided": lambda n, target: attributions.guided_backprop(model, x[:n], target),
     }
-    for call in calls.values():
+    made, begin = [], Trace.__init__
+    monkeypatch.setattr(Trace, "__init__", lambda self, *args, **how: made.append(1) or begin(self, *args, **how))
+    for name, call in calls.items():
         call(3, 0)
         call(1, 0)
-    count = collections.Counter()
-    for name in ("epsilon", "pullback", "divide", "shares"):
-        original = getattr(rules, name)
-        monkeypatch.setattr(
-            rules, name, lambda *args, _f=original, _n=name, **how: count.update([_n]) or _f(*args, **how)
-        )
+        assert made, name
+        made.clear()
     for name, call in calls.items():
         for n, target in ((3, 1), (2, None), (1, 2), (3, [0, 1, 2])):
             call(n, target)
-        assert not count, name  # a rule that runs as Python runs because something is traced again
+        assert not made, name
 
 
 def test_models_with_rules_that_are_gone_leave_nothing():
@@ -163,7 +162,7 @@ def test_models_with_rules_that_are_gone_leave_nothing():
     for k in range(10):
         model = chain((5,), dense(3, "softmax" if k % 2 else None), seed=k)
         attributions.METHODS["deeplift" if k % 5 == 0 else "lrp"](model, x, 0)
-        gone += [weakref.ref(model), weakref.ref(model.layers[0]), weakref.ref(network_of(model))]
+        gone += [weakref.ref(model), weakref.ref(model.layers[0]), weakref.ref(kept_with(model))]
     model = None
     gc.collect()
     assert not any(reference() for reference in gone)
@@ -173,4 +172,4 @@ def test_a_loop_over_parameters_does_not_fill_the_memory():
     model, x = chain((5,), dense(3)), noise(2, 5)
     for k in range(34):
         lrp(model, x, 0, {Linear: rules.epsilon(10.0**-k)} | EPSILON)
-    assert len(network_of(model).compiled) <= 32
+    assert len(tables(model)) <= 32

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from utils.attributions import gradient
-from utils.surgery import logits_of
+from utils.logits import logits_of
 
 X = np.random.default_rng(0).standard_normal((6, 5)).astype("float32")
 

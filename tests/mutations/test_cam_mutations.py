@@ -13,7 +13,8 @@ import tensorflow as tf
 from keras import layers as L
 
 from tests.helpers import F, close, conv, plus
-from utils import cam, network
+from utils import cam, scores
+from utils.cam.features import places
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*maps are zero everywhere")
 
@@ -161,13 +162,13 @@ def check_score_cam():
 
 
 def keep_the_softmax(patch):
-    patch.setattr(network, "logits_of", lambda model, verbose=True: model)
-    patch.setattr(network.Network, "check_outputs", lambda self, x, outputs: None)
+    patch.setattr(scores, "logits_of", lambda model, verbose=True: model)
+    patch.setattr(scores.Scores, "check_outputs", lambda self, x, outputs: None)
 
 
 def explain_the_predicted_class(patch):
-    targets = network.Network.targets
-    patch.setattr(network.Network, "targets", lambda self, x, target, size=None: targets(self, x, None, size))
+    targets = scores.Scores.targets
+    patch.setattr(scores.Scores, "targets", lambda self, x, target, size=None: targets(self, x, None, size))
 
 
 def show_what_speaks_against_the_class(patch):
@@ -175,17 +176,11 @@ def show_what_speaks_against_the_class(patch):
     patch.setattr(cam, "_finished", lambda net, name, maps, x, relu, *rest: finished(net, name, maps, x, False, *rest))
 
 
-def with_other_weights(patch, name, weights):
-    by_gradient = cam._by_gradient
-
-    def of_all_gradients(method, given, *rest):
-        return by_gradient(method, weights if method == name else given, *rest)
-
-    patch.setattr(cam, "_by_gradient", of_all_gradients)
-
-
 def let_negative_gradients_pass(patch):
-    with_other_weights(patch, "layer_cam", lambda A, g: g)
+    def layer_cam(A, g):
+        return g
+
+    patch.setattr(cam, "layer_cam", cam._method(layer_cam))
 
 
 def let_negative_gradients_pass_in_plus_plus(patch):
@@ -269,16 +264,15 @@ def enlarge_to_width_and_height(patch):
 
 
 def take_the_last_but_one(patch):
-    feature_map = cam._feature_map
+    feature_map = cam.feature_map
 
-    def before(net, steps, layer):
+    def before(f, layer, announce=None):
         if layer is not None:
-            return feature_map(net, steps, layer)
-        last, _ = feature_map(net, steps, None)
-        names = [step.name for step, _, output in steps if len(output.shape) == 4]
-        return feature_map(net, steps, names[names.index(last.name) - 1])
+            return feature_map(f, layer, announce)
+        names = [place.layer.name for place in places(f) if len(place.output.shape) == 4]
+        return feature_map(f, names[names.index(feature_map(f, None).layer.name) - 1])
 
-    patch.setattr(cam, "_feature_map", before)
+    patch.setattr(cam, "feature_map", before)
 
 
 def one_weight_for_the_batch(patch):

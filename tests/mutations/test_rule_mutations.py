@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers as L
 
 from tests.helpers import F, close, dense, noise, pixels, randomize, refused, sequential, stable
-from utils import attributions, composites, network, parts, relevance, rules, surgery
+from utils import attributions, composites, parts, relevance, rules, scores, trace
 from utils.parts import Linear, Mixing
 
 # --- the checks
@@ -123,8 +123,8 @@ def check_the_kernel_is_not_transposed():
 
 
 def keep_the_softmax(patch):
-    patch.setattr(network, "logits_of", lambda model, verbose=True: model)
-    patch.setattr(network.Network, "check_outputs", lambda self, x, outputs: None)
+    patch.setattr(scores, "logits_of", lambda model, verbose=True: model)
+    patch.setattr(scores.Scores, "check_outputs", lambda self, x, outputs: None)
 
 
 def overlook_relu_layers(patch):
@@ -137,22 +137,23 @@ def overlook_relu_layers(patch):
 
 
 def leave_inner_models_as_they_are(patch):
-    call = surgery._Rebuilder.call
-    patch.setattr(
-        surgery._Rebuilder,
-        "call",
-        lambda self, layer, *args, **how: (
-            layer(*args, **how) if isinstance(layer, keras.Model) else call(self, layer, *args, **how)
-        ),
-    )
+    place = trace.Trace._place
+
+    def with_the_gradient(self, layer, function, inputs, is_tensor):
+        if layer.name == "scores":  # the only layer of the outer model
+            return place(self, layer, function, inputs, is_tensor)
+        self.steps.append(trace.Step(parts.Part(layer, function), None, inputs, function(*inputs)))
+        return self.steps[-1].output
+
+    patch.setattr(trace.Trace, "_place", with_the_gradient)
 
 
 def multiply_by_the_score(patch):
     backward = relevance._backward
 
-    def times_score(net, x, target, *rest, **how):
-        R = backward(net, x, target, *rest, **how)
-        return R * net.scores(x, target).reshape(-1, *[1] * (R.ndim - 1))
+    def times_score(f, x, target, *rest, **how):
+        R = backward(f, x, target, *rest, **how)
+        return R * f(x, target).reshape(-1, *[1] * (R.ndim - 1))
 
     patch.setattr(relevance, "_backward", times_score)
 
@@ -161,7 +162,7 @@ def forget_the_way(patch):
     whole = attributions.integrated_gradients
 
     def average_alone(model, x, target=None, baseline=None, **how):
-        start = network.network_of(model).baselines(baseline, x)
+        start = scores.scores_of(model).baselines(baseline, x)
         return whole(model, x, target, baseline, **how) / (x - start)
 
     patch.setattr(attributions, "integrated_gradients", average_alone)
@@ -173,17 +174,17 @@ def hand_all_to_each_branch(patch):
     def doubled(function, inputs, upper):
         return [len(inputs) * lower for lower in pullback(function, inputs, upper)]
 
-    patch.setattr(rules, "pullback", doubled)
+    patch.setattr(rules.propagation, "pullback", doubled)
 
 
 def swap_the_halves_of_the_bias(patch):
     shares = rules.shares
 
-    def with_all_of_the_bias(part, a, up, down, b, R, eps, sign=None):
+    def with_all_of_the_bias(part, a, up, down, b, *rest, **how):
         other = None if b is None else part.weights()[1] - b
-        return shares(part, a, up, down, other, R, eps, sign)
+        return shares(part, a, up, down, other, *rest, **how)
 
-    patch.setattr(rules, "shares", with_all_of_the_bias)
+    patch.setattr(rules.propagation, "shares", with_all_of_the_bias)
 
 
 def spread_over_the_window(patch):
@@ -195,14 +196,17 @@ def spread_over_the_window(patch):
 
 
 def add_the_stabiliser_whatever_the_sign(patch):
-    patch.setattr(rules, "divide", lambda R, z, eps, sign=None: R / (z + tf.cast(eps, z.dtype)))
+    def wrong(part, R, z, eps, *rest, **how):
+        return R / (z + tf.cast(eps, z.dtype))
+
+    patch.setattr(rules.propagation, "divide", wrong)
 
 
 def subtract_the_stabiliser(patch):
-    def wrong(R, z, eps, sign=None):
+    def wrong(part, R, z, eps, *rest, **how):
         return R / (z - tf.cast(tf.where(z >= 0, eps, -eps), z.dtype))
 
-    patch.setattr(rules, "divide", wrong)
+    patch.setattr(rules.propagation, "divide", wrong)
 
 
 def merge_a_norm_with_another_epsilon(patch):
@@ -210,8 +214,8 @@ def merge_a_norm_with_another_epsilon(patch):
         scale = norm.gamma * tf.math.rsqrt(norm.moving_variance + 1e-3)
         return scale, norm.beta - norm.moving_mean * scale
 
-    patch.setattr(parts, "scale_and_shift", wrong)
-    patch.setattr(relevance, "_check_values", lambda *arguments: None)
+    patch.setattr(parts.linear, "scale_and_shift", wrong)
+    patch.setattr(relevance, "refuse_other_values", lambda *arguments: None)
 
 
 def mix_the_batch(patch):
@@ -220,21 +224,21 @@ def mix_the_batch(patch):
     def mixed(function, inputs, upper):
         return [lower + 1e-3 * tf.reduce_mean(lower, 0, keepdims=True) for lower in pullback(function, inputs, upper)]
 
-    patch.setattr(rules, "pullback", mixed)
+    for module in (trace, rules.propagation, rules.deeplift):
+        patch.setattr(module, "pullback", mixed)
 
 
 def transpose_kernels(patch):
-    linear_parts = parts._linear_parts
+    linear_parts = parts.linear_parts
 
     def transposed(layer):
-        chain = linear_parts(layer)
-        for part in chain:
-            weights = part.weights
-            part.weights = lambda weights=weights: (tf.transpose(weights()[0]), weights()[1])
-        return chain
+        return [
+            part.given(weights=lambda weights=part.weights: (tf.transpose(weights()[0]), weights()[1]))
+            for part in linear_parts(layer)
+        ]
 
-    patch.setattr(parts, "_linear_parts", transposed)
-    patch.setattr(relevance, "_check_values", lambda *arguments: None)
+    patch.setattr(parts.layers, "linear_parts", transposed)
+    patch.setattr(relevance, "refuse_other_values", lambda *arguments: None)
 
 
 DEFECTS = [
@@ -264,16 +268,16 @@ def test_a_defect_is_noticed(defect, check, monkeypatch):
 
 @pytest.mark.parametrize("defect", [merge_a_norm_with_another_epsilon, transpose_kernels])
 def test_other_values_are_refused_at_once(defect, monkeypatch):
-    compares = relevance._check_values
+    compares = relevance.refuse_other_values
     defect(monkeypatch)
-    monkeypatch.setattr(relevance, "_check_values", compares)
+    monkeypatch.setattr(relevance, "refuse_other_values", compares)
     model = sequential((5,), dense(5), L.BatchNormalization(epsilon=0.1, **F), dense(5))
     with pytest.raises(ValueError, match="do not compute what the model computes"):
         attributions.lrp(model, noise(2, 5), 1, "EPSILON")
 
 
 def test_a_model_that_a_composite_would_compute_otherwise_is_noticed(monkeypatch):
-    monkeypatch.setattr(surgery, "with_padding", lambda padding, linear: linear)
+    monkeypatch.setattr(trace, "with_padding", lambda padding, linear: linear)
     model = sequential(
         (6, 1), L.ZeroPadding1D(1, **F), L.Conv1D(2, 3, padding="same", **F), L.GlobalAveragePooling1D(**F)
     )

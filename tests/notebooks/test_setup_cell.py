@@ -47,7 +47,7 @@ def test_the_set_up_cell_fetches_the_repository_in_colab(tmp_path):
     for folder in (content, elsewhere):
         folder.mkdir()
     (origin / "utils").mkdir(parents=True)
-    for path in (ROOT / "utils" / "__init__.py", ROOT / "utils" / "network.py", ROOT / "utils" / "surgery.py"):
+    for path in (ROOT / "utils" / "__init__.py", ROOT / "utils" / "scores.py", ROOT / "utils" / "trace.py"):
         (origin / "utils" / path.name).write_bytes(path.read_bytes())
     git = ["git", "-c", "user.name=test", "-c", "user.email=test", "-C", str(origin)]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "test"]):
@@ -65,4 +65,4 @@ for _ in range(2):  # the second time as after a restart: it is there already
         assert utils.__file__.startswith({str(content)!r}), utils.__file__
 """
     run(script, elsewhere)
-    assert (content / "origin" / "utils" / "network.py").is_file()
+    assert (content / "origin" / "utils" / "scores.py").is_file()

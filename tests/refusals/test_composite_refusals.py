@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tests.helpers import refused, rule_model
+from tests.helpers import refused
 from utils import rules
 from utils.attributions import deep_taylor, deeplift, lrp
 from utils.composites import EPSILON, FIRST, NAMED
 from utils.parts import Linear, Mixing, UnsupportedLayerError
 from utils.relevance import relevance_ledger
+from utils.trace import Trace
 
 X = np.random.default_rng(0).random((3, 6), "float32")
 
@@ -45,7 +46,7 @@ def test_a_composite_that_names_a_layer_that_is_not_there(method):
     with refused("The composite names layers", "does not have", "['hiden']"):
         method(MODEL, X, 0, {"hiden": rules.flat(), "scores": rules.flat()} | EPSILON)
     with refused("['hiden']"):
-        rule_model(MODEL, {"hiden": rules.flat()} | EPSILON)
+        Trace(MODEL, X, {"hiden": rules.flat()} | EPSILON)
 
 
 def test_a_composite_without_a_rule_for_a_part():

@@ -109,7 +109,9 @@ def _method(weights):
 
     functools.update_wrapper(method, weights)
     del method.__wrapped__  # or else its signature would be shown as (A, g)
-    public = [p for p in inspect.signature(method).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    public = [
+        p for p in inspect.signature(method).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     method.__signature__ = inspect.Signature([*public[:4], *own, *public[4:]])
     return method
 
@@ -122,7 +124,7 @@ def grad_cam(A, g):
 
     Selvaraju et al. (2017, doi:10.1109/ICCV.2017.74), equations 1 and 2.
     """
-    return tf.reduce_mean(g, _axes(g))
+    return _mean_weights(A, g)
 
 
 @_method
@@ -140,12 +142,7 @@ def grad_cam_plus_plus(A, g, variant="paper"):
             them).
     """
     one_of(variant, "variant", ("paper", "authors"))
-    # g^2 / (2 g^2 + g^3 sum A) = 1 / (2 + g sum A), which does not underflow
-    alphas = tf.where(g == 0, tf.zeros_like(g), tf.math.divide_no_nan(tf.ones_like(g), 2 + g * _sum(A)))
-    if variant == "authors":
-        total = _sum(alphas)
-        alphas = alphas / tf.where(total == 0, tf.ones_like(total), total)
-    return tf.reduce_sum(alphas * tf.nn.relu(g), _axes(g))
+    return _paper_weights(A, g) if variant == "paper" else _authors_weights(A, g)
 
 
 @_method
@@ -223,6 +220,28 @@ def guided_grad_cam(model, x, target=None, layer=None, *, explain="logit", batch
     return guided_backprop(model, x, target, **how) * maps[..., None]
 
 
+# --- weights of feature maps A by their gradients g, both [n, ..., channels]: one for each, or for each place
+
+
+def _mean_weights(A, g):
+    return tf.reduce_mean(g, _axes(g))
+
+
+def _alphas(A, g):
+    """g^2 / (2 g^2 + g^3 sum A) = 1 / (2 + g sum A), which does not underflow; 0 where g is 0."""
+    return tf.where(g == 0, tf.zeros_like(g), tf.math.divide_no_nan(tf.ones_like(g), 2 + g * _sum(A)))
+
+
+def _paper_weights(A, g):
+    return tf.reduce_sum(_alphas(A, g) * tf.nn.relu(g), _axes(g))
+
+
+def _authors_weights(A, g):
+    alphas = _alphas(A, g)
+    total = _sum(alphas)
+    return tf.reduce_sum(alphas / tf.where(total == 0, tf.ones_like(total), total) * tf.nn.relu(g), _axes(g))
+
+
 # --- what all have in common
 
 
@@ -251,8 +270,8 @@ def _finished(f, method, maps, x, relu, size):
     if size is not None:
         if len(size) != maps.ndim - 1:
             raise ValueError(
-                f"upsample does not fit the maps of {method}. Received: {size}. Expected: {maps.ndim - 1} sizes, for maps "
-                f"{maps.shape[1:]}."
+                f"upsample must be True, False or (height, width), as many numbers as a map has axes. Received: {size} for "
+                f"maps {maps.shape[1:]}."
             )
         maps = _resized(maps, size)
     return maps.astype(f.dtype if f.dtype.kind == "f" else "float32")

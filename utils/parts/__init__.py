@@ -45,4 +45,3 @@ from .linear import (
     with_normalization,
     with_padding,
 )
-

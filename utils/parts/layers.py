@@ -190,7 +190,12 @@ def is_positive(part):
     return part.inputs_are_positive and keeps_sign and not subtracts
 
 
-def is_gate(part):
-    """Whether `part` squashes what goes through it to values from 0 to 1: a sigmoid, a hard sigmoid or a softmax."""
+def is_gate(part, scaled=False):
+    """Whether `part` squashes what goes through it to values from 0 to 1: a sigmoid, a hard sigmoid or a softmax.
+
+    A ReLU with a ceiling that is `scaled` afterwards is a hard sigmoid, relu6(x + 3) / 6.
+    """
     names = {type(part.layer).__name__, getattr(getattr(part.layer, "activation", None), "__name__", "")}
-    return isinstance(part, (Activation, Softmax)) and bool(names & GATES)
+    ceiling = getattr(part.layer, "max_value", None) or names & {"relu6", "Relu6"}
+    squashes = names & GATES or (isinstance(part, ReLU) and scaled and ceiling)
+    return isinstance(part, (Activation, Softmax)) and bool(squashes)

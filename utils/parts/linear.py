@@ -49,9 +49,7 @@ def linear_parts(layer):
         ]
     if how["padding"] == "causal":
         before, how["padding"] = layer.dilation_rate[0] * (layer.kernel_size[0] - 1), "valid"
-        return [
-            Linear(layer, lambda x, k: ops.conv(ops.pad(x, [[0, 0], [before, 0], [0, 0]]), k, **how), weights)
-        ]
+        return [Linear(layer, lambda x, k: ops.conv(ops.pad(x, [[0, 0], [before, 0], [0, 0]]), k, **how), weights)]
     return [Linear(layer, layer.convolution_op, weights)]
 
 

@@ -89,7 +89,8 @@ def as_rule(value):
 
 def _frozen(value):
     """A copy of an array that nobody can change, or its number; anything else as it is."""
-    if not isinstance(value, (list, tuple, np.ndarray)) and not hasattr(value, "__array__"):
+    is_symbol = tf.is_tensor(value) and not hasattr(value, "numpy")
+    if is_symbol or not (isinstance(value, (list, tuple)) or hasattr(value, "__array__")):
         return value
     array = np.array(value)
     if not array.ndim:
@@ -99,6 +100,8 @@ def _frozen(value):
 
 
 def _key(value):
+    if tf.is_tensor(value):
+        return id(value)
     return (value.shape, value.dtype.str, value.tobytes()) if isinstance(value, np.ndarray) else value
 
 
