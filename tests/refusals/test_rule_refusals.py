@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tests.helpers import refused, rule_model
+from tests.helpers import refused, same_values
 from utils.attributions import deconvolution, deep_taylor, deeplift, guided_backprop, lrp
 from utils.composites import EPSILON
 from utils.parts import UnsupportedLayerError
@@ -179,7 +179,7 @@ def test_channels_first(layer):
     except Exception:
         pytest.skip("this TensorFlow cannot build it")
     with pytest.raises(ValueError, match="odd"):
-        rule_model(model, EPSILON)
+        lrp(model, np.ones((1, 2, 4, 4), "float32"), 0, EPSILON)
 
 
 def test_a_norm_over_another_axis_with_channels_of_equal_number():
@@ -188,11 +188,9 @@ def test_a_norm_over_another_axis_with_channels_of_equal_number():
     norm.moving_mean.assign([1.0, 2.0, 3.0, 4.0])
     x = np.ones((1, 4, 4, 2), "float32")
     try:
-        rebuilt = rule_model(model, EPSILON)
+        same_values(model, x, tolerance=1e-5)
     except ValueError as error:
         assert "odd" in str(error)
-    else:
-        assert np.allclose(rebuilt(x), model(x), atol=1e-5)
 
 
 def test_a_tensor_below_a_fraction_line():
