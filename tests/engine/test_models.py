@@ -34,6 +34,7 @@ def test_accuracies(name, embedded):
 
 
 def test_accuracy_on_scenes(embedded):
+    """Slow, for three thousand scenes are drawn: an accuracy to a few thousandths needs as many."""
     card, model = models.model_card("cluttered_cnn"), models.load_model("cluttered_cnn")
     assert card["test_images"] == 10_000 and card["test_accuracy"] >= PROMISED["cluttered_cnn"]
     x, y, _ = data.cluttered_digits(*embedded, 2_000)

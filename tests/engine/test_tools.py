@@ -74,7 +74,10 @@ COMPARED = {  # name -> the cell when it was stored, the cell as it is now, and 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """What pytest says of all these notebooks, with this project's conftest and data that count as real."""
+    """What pytest says of all these notebooks, with this project's conftest and data that count as real.
+
+    Slow, for each notebook starts two kernels, one to store it and one to compare; pytest itself starts once for all.
+    """
     folder = tmp_path_factory.mktemp("compared")
     for name, (stored, now, _) in COMPARED.items():
         path = write_notebook(folder / f"{name}.ipynb", stored)

@@ -1,4 +1,7 @@
-"""The set-up cell of the notebooks: the same everywhere, in every folder and in Colab."""
+"""The set-up cell of the notebooks: the same everywhere, in every folder and in Colab.
+
+Two of the tests start TensorFlow in a process of its own, once each: only there nothing is importable beforehand.
+"""
 
 import re
 import subprocess
