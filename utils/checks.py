@@ -188,14 +188,13 @@ def checked_baseline(baseline, x, check):
     """Check `baseline` and return it in the shape of `x`.
 
     Args:
-        baseline: None for zeros, a number, one number a channel (or what else broadcasts over an image), one image, or
-            one image for each of x.
+        baseline: None for zeros, a number, one number for each channel, one image, or one image for each of x.
         check: what checks images.
     """
     if baseline is None:
         return np.zeros_like(x)
     received, image = np.shape(baseline), x.shape[1:]
-    if received == () or (received != image and len(received) < x.ndim and _broadcasts(received, image)):
+    if received == () or (received == image[-1:] and len(image) > 1):
         given = np.asarray(baseline)
         if given.dtype.kind in "iuf":
             baseline = np.broadcast_to(given.astype(x.dtype), image)
@@ -207,10 +206,6 @@ def checked_baseline(baseline, x, check):
             f"({image[-1]}), one image {image}, or one for each, {x.shape}."
         )
     return np.broadcast_to(check(baseline, "baseline"), x.shape)
-
-
-def _broadcasts(shape, image):
-    return all(size in (1, full) for size, full in zip(shape[::-1], image[::-1]))
 
 
 def refuse_unless_finite(values, what, model):

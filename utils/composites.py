@@ -127,7 +127,7 @@ def checked_composite(composite):
         composite = NAMED[one_of(composite, "composite", NAMED)]
     if not isinstance(composite, dict):
         raise ValueError(
-            f"There is no such composite. Received: {type(composite).__name__}. Expected: a dictionary, test -> rule, or "
+            f"There is no such composite. Received: {composite!r}. Expected: a dictionary, test -> rule, or "
             f"one of: {', '.join(NAMED)}."
         )
     for test, rule in composite.items():

@@ -56,7 +56,7 @@ def description(trace, target=None):
 def _row(passage):
     step = passage.step
     part, came = step.part, float(np.sum(passage.incoming, dtype="float64"))
-    went = sum(float(np.sum(lower, dtype="float64")) for lower in passage.lower)
+    went = sum(float(np.sum(lower, dtype="float64")) for lower in passage.lower if lower is not None)
     shapes = " + ".join(_shape(x) for x in step.inputs) + " -> " + _shape(step.output)
     return Row(
         " + ".join(dict.fromkeys(layer.name for layer in (part.layer, *part.merged))),

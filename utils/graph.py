@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from .checks import check_connections
+from .parts import UnsupportedLayerError
 
 # Keras notes each symbolic call in the layers themselves, which models may share: one thread at a time
 BUILDING = threading.RLock()
@@ -52,7 +53,11 @@ def walk(model, inputs, place, note=lambda layer, inputs, output: None):
         else:
             output = place(layer, function, tensors, is_tensor)
             if isinstance(output, keras.Model):
-                output = through(output, tensors)
+                try:
+                    output = through(output, tensors)
+                except UnsupportedLayerError as error:
+                    what = f"In {layer.name!r}, of type {type(layer).__name__}: "
+                    raise UnsupportedLayerError(what + str(error)) from error
         if isinstance(output, list) and len(output) == 1:
             (output,) = output
         # a comparison or a mask has no slope: what it returns is a constant for what comes after

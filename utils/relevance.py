@@ -131,7 +131,7 @@ def deeplift(
         rule: "rescale" or "reveal_cancel".
         return_completeness_error: also return `[n]`, the sum of R minus (f_c(x) - f_c(x')), in the score's unit.
     """
-    table = composites.deeplift_composite(one_of(rule, "rule", ("rescale", "reveal_cancel")))
+    table = checked_composite(composites.deeplift_composite(one_of(rule, "rule", ("rescale", "reveal_cancel"))))
     f, x, target = checked(model, x, target, explain, batch_size)
     references = f.baselines(baseline, x)
     shared = len(x) == 1 or np.ndim(baseline) < x.ndim or len(baseline) == 1 or baseline is None
@@ -141,7 +141,7 @@ def deeplift(
         beside = trace.beside(Trace(f.model, references, table, explain="output"))
         return trace.scores, beside.relevance(tf.one_hot(target, f.classes, dtype=trace.scores.dtype))
 
-    run = _compiled(f, ("deeplift", rule), relevance, LABELS, f.spec)
+    run = _compiled(f, ("deeplift", composites.key_of(table)), relevance, LABELS, f.spec)
     if shared:
         _, R = f.in_batches(lambda x, target: run(x, target, references[:1]), x, target, batch_size=batch_size)
     else:
@@ -181,7 +181,7 @@ def relevance_ledger(model, x, target=None, composite=composites.EPSILON_PLUS, *
 
 
 def _sums(tensors, n):
-    return sum((tf.reduce_sum(tf.reshape(t, (n, -1)), 1).numpy() for t in tensors), np.zeros(n))
+    return sum((tf.reduce_sum(tf.reshape(t, (n, -1)), 1).numpy() for t in tensors if t is not None), np.zeros(n))
 
 
 def _start(scores, target):

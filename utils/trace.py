@@ -55,7 +55,7 @@ class Passage(typing.NamedTuple):
 
     step: Step
     incoming: tf.Tensor
-    lower: list  # for each input of the step
+    lower: list  # for each input of the step, None for nothing
     absorbed: list | None  # what stabilisers took, if that was asked for
 
 
@@ -119,6 +119,8 @@ class Trace:
                 lower = step.rule(part, [tf.cast(a, R.dtype) for a in step.inputs], step.output, R)
             yield Passage(step._replace(part=part), R, lower, part.absorbed)
             for a, r in zip(step.inputs, lower, strict=True):
+                if r is None:
+                    continue
                 if not a.shape.is_compatible_with(r.shape):
                     raise ValueError(
                         f"The rule for {part.layer.name!r} returned shape {r.shape} for an input of {a.shape}."
@@ -141,7 +143,7 @@ class Trace:
             if layer is not None and passage.step.output is self.outputs[layer]:
                 return passage.incoming
             for a, r in zip(passage.step.inputs, passage.lower):
-                if a is self.x:
+                if a is self.x and r is not None:
                     r = tf.cast(r, a.dtype)
                     of_input = r if of_input is None else of_input + r
         return tf.zeros_like(self.x) if of_input is None else of_input
@@ -240,18 +242,14 @@ class Trace:
     def _rule_for(self, part, inputs, depth):
         tests = tests_for(part, depth == 0, self.composite)
         if not tests:
-            raise UnsupportedLayerError(
-                f"The table of rules has no line for {part.layer.name!r}, of type {type(part.layer).__name__}: a part of "
-                f"kind {type(part).__name__}.\nWhat works here: lrp with a line for it, "
-                f"{{{type(part).__name__}: rule}} | composite; the gradient methods; the class activation maps."
-            )
+            return Rule(_refuse)  # only if relevance comes here at all: a gate gets none
         if not isinstance(tests[0], str):  # a name may stand before FIRST, a kind of part is meant for all others
             names = ", ".join(kind.__name__ for kind in kinds_of(tests[0]))
             self._hidden |= {test: names for test in tests[1:] if isinstance(test, str)}
         rule = self.composite[tests[0]]
-        if isinstance(part, Affine) and depth == 0 and rule is not None:
-            return through  # before the first linear part, it rescales pixels, as a Rescaling layer does
-        if depth == 0 and rule is not None and rule.function is z_box.function:
+        if isinstance(part, Affine) and depth == 0 and _is_box(self.composite.get(FIRST)):
+            return through  # it rescales pixels, as a Rescaling layer does, and their bounds with them
+        if depth == 0 and _is_box(rule):
             low, high = self._bounds(inputs[0], rule.value("low"), rule.value("high"), part)
             return rule(low=low, high=high)
         return rule
@@ -277,7 +275,8 @@ class Trace:
         while id(tensor) in self._made:
             steps.insert(0, self._made[id(tensor)])
             tensor = steps[0].inputs[0]
-        moved = [step for step in steps if not isinstance(step.part, Routing) and not _is_harmless(step.part)]
+        # a ReLU leaves what is between 0 and a bound there
+        moved = [s for s in steps if not isinstance(s.part, (Routing, ReLU)) and not inherits_call(s.part.layer, HARMLESS)]
         if not moved:
             return low, high
         for step in moved:
@@ -289,11 +288,11 @@ class Trace:
                     "high=None."
                 )
         shape = tf.shape(self.x)[1:]
-        low, high = (tf.broadcast_to(tf.cast(bound, self.x.dtype), shape)[None] for bound in (low, high))
+        low, high = (tf.broadcast_to(tf.convert_to_tensor(b, self.x.dtype), shape)[None] for b in (low, high))
         for step in steps:
             low, high = step.part(low), step.part(high)
             low, high = tf.minimum(low, high), tf.maximum(low, high)
-        return low[0], high[0]
+        return tf.cast(low[0], first.layer.compute_dtype), tf.cast(high[0], first.layer.compute_dtype)
 
     def _refuse_lines_without_effect(self):
         if self._hidden:
@@ -306,6 +305,14 @@ class Trace:
         unused = [test for test in self.composite if isinstance(test, str) and test not in names]
         if unused:
             raise ValueError(f"The composite names layers that {self.name!r} does not have: {unused}.")
+
+
+def _refuse(part, inputs, output, R):
+    raise UnsupportedLayerError(
+        f"The table has no rule for {part.layer.name!r}, of type {type(part.layer).__name__}: a part of kind "
+        f"{type(part).__name__}.\nWhat works here: lrp with a line for it, {{{type(part).__name__}: rule}} | composite; the "
+        "gradient methods; the class activation maps."
+    )
 
 
 def _opened(layer, function, inputs):
@@ -322,8 +329,8 @@ def _opened(layer, function, inputs):
         return None
 
 
-def _is_harmless(part):
-    return inherits_call(part.layer, HARMLESS)
+def _is_box(rule):
+    return rule is not None and rule.function is z_box.function
 
 
 def _overshoots(part):

@@ -38,6 +38,7 @@ MIXING = {
     "AveragePooling2D": lambda: chain((5, 4, 2), L.AveragePooling2D((2, 3), 1, **F), L.Flatten(**F)),
     "AveragePooling2D same": lambda: chain((5, 4, 2), L.AveragePooling2D(3, padding="same", **F), L.Flatten(**F)),
     "GlobalAveragePooling2D": lambda: chain((3, 3, 2), L.GlobalAveragePooling2D(**F)),
+    "TimeDistributed": lambda: chain((2, 3, 3, 2), L.TimeDistributed(L.AveragePooling2D(2, 1, **F), **F), L.Flatten(**F)),
     "GlobalAveragePooling3D": lambda: chain((3, 2, 3, 2), L.GlobalAveragePooling3D(**F)),
     "an inner norm": lambda: chain((3, 2), norm(), L.Flatten(**F)),
     "ops.add": lambda: mixing(lambda xs: xs[0] + xs[1]),

@@ -70,14 +70,14 @@ def test_a_rule_that_returns_another_shape():
 
 
 def test_parameters_that_a_rule_does_not_have():
-    with refused("epsilon takes the parameters ['eps', 'bias']", "Received: ['alpha']"):
+    with refused("epsilon takes the parameters ['eps', 'bias', 'relative']", "Received: ['alpha']"):
         rules.epsilon(alpha=1)
     with refused("gamma takes", "Received: ['beta']"):
         rules.gamma(0.1, beta=2)
     with refused("guided takes the parameters []"):
         rules.guided(0.1)
     with refused("flat takes"):
-        rules.flat(1e-6, True, 3)
+        rules.flat(1e-6, True, False, 3)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(2, 0), (1, 1), (3, 1), (0.5, -0.5)])
@@ -125,19 +125,11 @@ def test_a_rule_that_deeplift_does_not_have(rule):
 
 
 @pytest.mark.parametrize("method", [lrp, relevance_ledger])
-@pytest.mark.parametrize("composite", ["DEEP_TAYLOR", {FIRST: rules.z_box} | EPSILON], ids=["named", "bare rule"])
-def test_a_box_behind_a_rescaling_is_refused_in_the_map_and_in_the_ledger(method, composite):
-    model = model_of(L.Rescaling(2.0, -1.0, name="to_signed"), L.Dense(3, name="scores"))
-    with refused("to_signed", "z-box"):
-        method(model, X, 0, composite=composite)
-
-
-@pytest.mark.parametrize("composite", ["EPSILON_GAMMA_BOX", "DEEP_TAYLOR"])
-def test_pixels_rescaled_by_operations_before_a_z_box(composite):
-    x = keras.Input((6,))
-    model = keras.Model(x, relu_model()(x / 127.5 - 1.0))
-    with refused("rescales the pixels before 'hidden'", "Explain the model behind the rescaling"):
-        lrp(model, X, 0, composite)
+def test_a_box_behind_what_has_no_bounds(method):
+    model = model_of(L.Activation("gelu", name="bends"), L.Dense(3, name="scores"))
+    with refused("z-box", "'bends'", "w_square"):
+        method(model, X, 0, composite="DEEP_TAYLOR")
+    method(model, X, 0, composite={FIRST: rules.w_square()} | EPSILON)  # what it advises
 
 
 @pytest.mark.parametrize("bounds", [{"low": 0, "high": 0.5}, {"low": 0.5, "high": 1}, {"low": 1, "high": -1}])

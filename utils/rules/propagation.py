@@ -87,7 +87,7 @@ def alpha_beta(part, inputs, output, R, alpha=2.0, beta=1.0, eps=EPS, bias=True,
     the bias among them. Not conservative at a unit that has only one kind.
     """
     if abs(alpha - beta - 1) > 1e-9 or beta < 0:
-        raise ValueError(f"alpha - beta must be 1, and beta not below 0. Received: alpha={alpha}, beta={beta}.")
+        raise ValueError(f"alpha - beta must be 1, and beta not below 0. Received: alpha={alpha:g}, beta={beta:g}.")
     (a,), (w, b) = inputs, weights_of(part, bias)
     excites = shares(part, a, positive(w), negative(w), positive(b), alpha * R, eps, relative, sign=1)
     if beta == 0:
@@ -117,7 +117,7 @@ def z_box(part, inputs, output, R, low=0.0, high=1.0, eps=EPS, relative=False):
     (a,), (w, b) = inputs, weights_of(part)
     z = output if b is None else output - b
     corners = [
-        (tf.broadcast_to(tf.cast(bound, a.dtype), tf.shape(a)[1:])[None], kernel)
+        (tf.broadcast_to(tf.convert_to_tensor(bound, a.dtype), tf.shape(a)[1:])[None], kernel)
         for bound, kernel in ((low, positive(w)), (high, negative(w)))
         if tf.is_tensor(bound) or np.any(bound)  # most often low is 0
     ]
@@ -178,4 +178,4 @@ def signal(part, inputs, output, R):
             "out of a sigmoid, a hard sigmoid or a softmax, or are smaller than the other. Choose a rule for it: "
             "{Product: epsilon()} | composite shares the relevance among the factors, and gradient methods need none."
         )
-    return [R if k == part.signal else tf.zeros_like(x) for k, x in enumerate(inputs)]
+    return [R if k == part.signal else None for k in range(len(inputs))]
