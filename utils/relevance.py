@@ -142,7 +142,7 @@ def deeplift(
         return trace.scores, beside.relevance(tf.one_hot(target, f.classes, dtype=trace.scores.dtype))
 
     run = _compiled(f, ("deeplift", composites.key_of(table)), relevance, LABELS, f.spec)
-    if shared:
+    if shared and len(x):
         _, R = f.in_batches(lambda x, target: run(x, target, references[:1]), x, target, batch_size=batch_size)
     else:
         _, R = f.in_batches(run, x, target, references, batch_size=batch_size)

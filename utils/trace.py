@@ -276,7 +276,9 @@ class Trace:
             steps.insert(0, self._made[id(tensor)])
             tensor = steps[0].inputs[0]
         # a ReLU leaves what is between 0 and a bound there
-        moved = [s for s in steps if not isinstance(s.part, (Routing, ReLU)) and not inherits_call(s.part.layer, HARMLESS)]
+        moved = [
+            s for s in steps if not isinstance(s.part, (Routing, ReLU)) and not inherits_call(s.part.layer, HARMLESS)
+        ]
         if not moved:
             return low, high
         for step in moved:
@@ -336,4 +338,4 @@ def _is_box(rule):
 def _overshoots(part):
     """Whether weights below 0 take part, so that what is between two bounds can leave them."""
     overshoots = getattr(part.layer, "interpolation", "") in ("bicubic", "lanczos3", "lanczos5")
-    return overshoots or type(part.layer).__name__ == "Subtract"
+    return isinstance(part, Mixing) and (overshoots or type(part.layer).__name__ == "Subtract")

@@ -40,7 +40,8 @@ def test_a_box_behind_a_rescaling_is_that_of_the_inner_model_on_rescaled_pixels(
     rescale, model, x = RESCALINGS[name](), inner(), 255 * pixels(3, *SHAPE)
     whole = keras.Model(i := keras.Input(SHAPE, **F), model(rescale(i)))
     if name == "BatchNormalization":
-        rescale.set_weights([np.array(w) for w in ([1.5, -0.7, 1.0], [0.1, 0.2, 0.3], [9.0, 90.0, 80.0], [90.0, 40.0, 25.0])])
+        values = [1.5, -0.7, 1.0], [0.1, 0.2, 0.3], [9.0, 90.0, 80.0], [90.0, 40.0, 25.0]
+        rescale.set_weights([np.array(value) for value in values])
     low, high = np.array([0.0, 5.0, 1.0]), np.array([255.0, 250.0, 300.0])
     x = np.clip(x, low, high)
     ends = [np.asarray(rescale(np.broadcast_to(end, (1, *SHAPE))))[0] for end in (low, high)]
@@ -91,11 +92,13 @@ def test_the_order_of_factors_plays_no_part(gate):
     assert np.allclose(one(x), other(x), atol=1e-12)
     for table in ("EPSILON", "EPSILON_PLUS", "ALPHA2_BETA1"):
         assert relative_error(lrp(other, x, 1, table), lrp(one, x, 1, table)) < 1e-10
-    assert relative_error(deeplift(other, x, 1), deeplift(one, x, 1)) < 1e-8
+    if gate is not softmaxed:  # DeepLIFT has no rule for it
+        assert relative_error(deeplift(other, x, 1), deeplift(one, x, 1)) < 1e-8
 
 
 def test_a_product_that_does_not_tell_its_gate_is_refused_and_the_advice_works():
-    model = randomize(gated((0, 1), lambda x, signal: L.Conv2D(4, 3, padding="same", activation="tanh", name="gate", **F)(x)))
+    tanh = L.Conv2D(4, 3, padding="same", activation="tanh", name="gate", **F)
+    model = randomize(gated((0, 1), lambda x, signal: tanh(x)))
     x = noise(2, *SHAPE)
     with pytest.raises(ValueError, match="(?s)which the gate.*Product: epsilon"):
         lrp(model, x, 1, "EPSILON")
@@ -167,7 +170,9 @@ def test_masked_steps_of_time_get_nothing():
     x = np.asarray(embedding(tokens) * (tokens != 0)[..., None])
     assert np.allclose(behind(x), model(tokens), atol=1e-6)
     R = lrp(behind, x, 1, {L.Dense: rules.epsilon(1e-9)} | EPSILON)
-    assert not R[tokens == 0].any() and np.allclose(R.sum((1, 2)), model(tokens)[:, 1] - model.layers[-1].bias[1], atol=1e-4)
+    assert not R[tokens == 0].any() and np.allclose(
+        R.sum((1, 2)), model(tokens)[:, 1] - model.layers[-1].bias[1], atol=1e-4
+    )
     lost = keras.Sequential([keras.Input((6, 4)), *model.layers[1:]])
     with pytest.raises(ValueError, match="(?s)reads a mask.*Masking"):
         lrp(lost, x, 1, "EPSILON")

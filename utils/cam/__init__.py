@@ -63,7 +63,7 @@ def class_activation_map(model, x, target=None, *, relu=False, upsample=False, b
 
 
 def _method(weights):
-    """The public method that weighs feature maps A by `weights(A, g, ...)`, g being the gradients of the score there."""
+    """The public method that weighs feature maps A by `weights(A, g, ...)`, g being the gradients of the score."""
     own = list(inspect.signature(weights).parameters.values())[2:]
 
     def method(
