@@ -11,8 +11,9 @@ import tensorflow as tf
 from . import composites, rules
 from .checks import one_of, refuse_unless_finite, warn, warn_where_empty
 from .composites import checked_composite
+from .outputs import refuse_other_values
 from .parts import ReLU
-from .scores import LABELS, checked, refuse_other_values
+from .scores import LABELS, checked
 from .trace import Trace
 
 ABSORBED = 0.05  # the share of a score above which what stabilisers take is worth a warning
@@ -263,8 +264,8 @@ def _warn_of_losses(f, run, R, scores, x, target, composite, layer):
     worst = int(np.argmax(cancels))
     if cancels[worst] > CANCELS:
         warn(
-            f"The absolute relevance of image {worst} is {cancels[worst]:.3g} times its score of {score[worst]:.3g}: large "
-            "terms of both signs cancel, and the map shows them rather than the score. A larger stabiliser, "
+            f"The absolute relevance of image {worst} is {cancels[worst]:.3g} times its score of {score[worst]:.3g}: "
+            "large terms of both signs cancel, and the map shows them rather than the score. A larger stabiliser, "
             "epsilon(0.01, relative=True), or z_plus damps them; relevance_ledger shows where they arise."
         )
     worst = int(np.argmax(loss))
@@ -279,8 +280,8 @@ def _warn_of_losses(f, run, R, scores, x, target, composite, layer):
         taken += sum(float(tf.reduce_sum(absorbed)) for absorbed in passage.absorbed)
     if abs(taken) > ABSORBED * abs(score[worst]):
         warn(
-            f"Stabilisers take {abs(taken / score[worst]):.0%} of the score {score[worst]:.3g} of image {worst}: they are "
-            "large beside what the layers compute. epsilon(1e-6, relative=True), and relative=True in the other rules, "
+            f"Stabilisers take {abs(taken / score[worst]):.0%} of the score {score[worst]:.3g} of image {worst}: they "
+            "are large beside what the layers compute. epsilon(1e-6, relative=True), and relative=True in the other rules, "
             "measures them by each layer's values; relevance_ledger shows where they take it."
         )
     else:
