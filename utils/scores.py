@@ -1,6 +1,7 @@
 """A model as the methods see it, f: checked inputs in, scores and their gradients out, compiled once."""
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -189,8 +190,9 @@ class Scores:
     def batch_size(self, batch_size, x):
         """Check `batch_size`; for None, return about as many images as make 200,000 pixels, at most 256."""
         if batch_size is None:
-            pixels = max(1, *(int(np.prod(part.shape[1:-1])) for part in keras.tree.flatten(x)))
-            return int(np.clip(200_704 // pixels, 1 if pixels > 200_704 else 4, 256))
+            arrays = [x] if isinstance(x, np.ndarray) else keras.tree.flatten(x)
+            pixels = max(1, *(math.prod(array.shape[1:-1]) for array in arrays))
+            return max(1 if pixels > 200_704 else 4, min(200_704 // pixels, 256))
         return whole_number(batch_size, "batch_size")
 
     def in_batches(self, run, x, *others, batch_size=None):
@@ -200,7 +202,8 @@ class Scores:
             one = [keras.tree.map_structure(lambda a: np.zeros((1, *a.shape[1:]), a.dtype), a) for a in (x, *others)]
             return keras.tree.map_structure(lambda made: np.asarray(made)[:0], run(*one))
         if n <= size:
-            return keras.tree.map_structure(np.asarray, run(x, *others))
+            made = run(x, *others)
+            return tuple(map(np.asarray, made)) if isinstance(made, (tuple, list)) else np.asarray(made)
         made = [
             keras.tree.map_structure(np.asarray, run(*(chunk(a, k, size) for a in (x, *others))))
             for k in range(0, n, size)

@@ -63,7 +63,8 @@ def class_activation_map(model, x, target=None, *, relu=False, upsample=False, b
 
 def _method(weights):
     """The public method that weighs feature maps A by `weights(A, g, ...)`, g being the gradients of the score."""
-    own = list(inspect.signature(weights).parameters.values())[2:]
+    signature = inspect.signature(weights)
+    own = list(signature.parameters.values())[2:]
 
     def method(
         model,
@@ -79,7 +80,7 @@ def _method(weights):
         verbose=True,
         **parameters,
     ):
-        chosen = inspect.signature(weights).bind(None, None, *arguments, **parameters)
+        chosen = signature.bind(None, None, *arguments, **parameters)
         chosen.apply_defaults()
         chosen = chosen.args[2:]
         if own:

@@ -100,6 +100,17 @@ def check_scores(f, key, x, scores):
 
 def feature_map(f, layer, announce=None):
     """The place that `layer` (a name, a layer or None for the last) means; `announce` is the method that says so."""
+    if layer is None or isinstance(layer, str):
+        place = f.compiled(("feature map", layer), lambda: _feature_map(f, layer))
+    else:
+        place = _feature_map(f, layer)
+    if layer is None and announce:
+        sizes = " x ".join("any" if size is None else str(size) for size in place.output.shape[1:])
+        print(f"{announce}: the feature map of {place.layer.name!r}, {sizes}.")
+    return place
+
+
+def _feature_map(f, layer):
     ranks = {len(tensor.shape) for tensor in f.model.inputs if len(tensor.shape) > 2} or {3}
     maps = [place for place in places(f) if len(getattr(place.output, "shape", ())) in (3, 4, 5)]
     single = [place for place in maps if not isinstance(place.layer, keras.Model)]
@@ -127,9 +138,6 @@ def feature_map(f, layer, announce=None):
             f"{received!r} {why}. Expected a layer of {f.name!r} with an output [n, height, width, channels], or "
             f"[n, length, channels] or a volume: {once}."
         )
-    if layer is None and announce:
-        sizes = " x ".join("any" if size is None else str(size) for size in found[0].output.shape[1:])
-        print(f"{announce}: the feature map of {found[0].layer.name!r}, {sizes}.")
     return found[0]
 
 

@@ -109,7 +109,8 @@ def parts_of(layer, function):
             f"There is no backward rule for {layer.name!r}, of type {type(layer).__name__}.\n"
             "Supported: the layers in utils.parts.LAYERS, dense layers, convolutions and batch normalization.\n"
             "What works here: the gradient methods (gradient, integrated_gradients, smoothgrad) and the class "
-            f"activation maps; or, if you know a rule for it, a line of your own, {{{layer.name!r}: rule}} | composite, in lrp."
+            "activation maps; or, if you know a rule for it, a line of your own in lrp, "
+            f"{{{layer.name!r}: rule}} | composite."
         )
     return [_activation_part(layer, layer, function) if kind is Activation else kind(layer, function)]
 
