@@ -266,7 +266,7 @@ def _warn_of_losses(f, run, R, scores, x, target, composite, layer):
     if size[worst] > CANCELS * unit[worst]:
         warn(
             f"The absolute relevance of image {worst} is {size[worst] / unit[worst]:.3g} times its score of "
-            f"{score[worst]:.3g}: large terms of both signs cancel, and the map shows them rather than the score. A larger "
+            f"{score[worst]:.3g}: large terms of both signs cancel, and the map shows them, not the score. A larger "
             "stabiliser, epsilon(0.01, relative=True), or z_plus damps them; relevance_ledger shows where they arise."
         )
     worst = int(np.argmax(lost / unit))
