@@ -23,6 +23,7 @@ from .parts import (
     Routing,
     Softmax,
     UnsupportedLayerError,
+    Weighted,
     can_take_normalization,
     is_positive,
     parts_of,
@@ -207,10 +208,15 @@ class Trace:
     def _emit(self, part, inputs, has_constants):
         """The output of a part, kept as a step with the rule that the composite has for it."""
         depth = max((self._depth.get(id(x), 0) for x in inputs), default=0)
+        below = [self._made.get(id(x)) for x in inputs]
         part = part.given(
-            inputs_are_positive=all(id(x) in self._made and self._made[id(x)].part.output_is_positive for x in inputs)
+            reads_pixels=depth == 0,
+            inputs_are_positive=all(step is not None and step.part.output_is_positive for step in below),
         )
         part = part.given(output_is_positive=is_positive(part) and (isinstance(part, Activation) or not has_constants))
+        if isinstance(part, Weighted):
+            kernel_and_bias = part.weights()  # computed once, for the way forward and for the rule
+            part = part.given(weights=lambda: kernel_and_bias)
         if isinstance(part, Product):
             part = part.given(signal=signal_of(inputs, self._made))
         rule = self._rule_for(part, inputs, depth)

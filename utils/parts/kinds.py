@@ -17,6 +17,7 @@ class Part:
     Attributes:
         layer: the Keras layer (or operation) that it comes from.
         merged: other layers that it stands for as well, such as a batch normalization behind a convolution.
+        reads_pixels: no linear part comes before it.
         inputs_are_positive: no input can be below 0, so half of a rule vanishes.
         output_is_positive: no output can be below 0.
         only_active: relevance arrives at no output that is not above 0.
@@ -25,7 +26,7 @@ class Part:
     """
 
     merged = ()
-    inputs_are_positive = output_is_positive = only_active = False
+    reads_pixels = inputs_are_positive = output_is_positive = only_active = False
     reference = absorbed = None
 
     def __init__(self, layer, function):

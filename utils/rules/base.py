@@ -175,7 +175,12 @@ def shares(part, a, up, down, b, R, eps, relative=False, sign=None):
 
     if part.inputs_are_positive:
         return of([(a, up)])
-    return if_any(a < 0, lambda: of([(positive(a), up), (negative(a), down)]), lambda: of([(a, up)]))
+
+    def of_both_signs():
+        return of([(positive(a), up), (negative(a), down)])
+
+    # pixels are most often positive; elsewhere, the choice would take longer to compile than it saves
+    return if_any(a < 0, of_both_signs, lambda: of([(a, up)])) if part.reads_pixels else of_both_signs()
 
 
 def weights_of(part, bias=True):
