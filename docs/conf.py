@@ -19,8 +19,34 @@ for folder in ("notebooks", "assets"):  # copies, which git ignores, so that rel
 # the docstrings are read without TensorFlow: stand-ins take its place while the modules are imported
 with mock(["tensorflow", "keras"]):
     importlib.import_module("keras").backend = types.SimpleNamespace(backend=lambda: "tensorflow")
-    for module in [*(ROOT / "utils").glob("*.py"), *(ROOT / "models").glob("*.py")]:
-        importlib.import_module(f"{module.parent.name}.{module.stem}".removesuffix(".__init__"))
+    for path in sorted([*(ROOT / "utils").rglob("*.py"), *(ROOT / "models").glob("*.py")]):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        importlib.import_module(name.removesuffix(".__init__"))
+
+# a rule is a value; what there is to read of it is its function
+rules = sys.modules["utils.rules"]
+for module in (rules.propagation, rules.deeplift):
+    for name, value in list(vars(module).items()):
+        if isinstance(value, rules.Rule):
+            setattr(module, name, value.function)
+
+
+def with_its_parameters_alone(app, what, name, obj, options, signature, returns):
+    """The signature of a rule as it is called in a table: what the trace hands it is left out."""
+    given = "(part, inputs, output, R"
+    if name.startswith("utils.rules.") and (signature or "").startswith(given):
+        return "(" + signature.removeprefix(given).removeprefix(", "), returns
+
+
+def without_numbers_of_fields(app, what, name, obj, skip, options):
+    """Of a named tuple, the signature says as much as "Alias for field number 0" does."""
+    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", with_its_parameters_alone)
+    app.connect("autodoc-skip-member", without_numbers_of_fields)
+
 
 repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["series"]["repository"]
 project = "Inside neural networks"
@@ -45,6 +71,7 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+add_module_names = False  # `from utils.rules import epsilon`, wherever in that folder it is written
 copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "sphinx_book_theme"

@@ -223,7 +223,7 @@ class Scores:
         return found
 
     def concrete(self, function, *more):
-        """`function` of (images, *more) compiled, for any number of images; `more` are specifications."""
+        """`function` of (images, ...) compiled, for any number of images; `more` are specifications of the rest."""
         # a concrete function also spares later calls a false warning of retracing
         return tf.function(function, input_signature=[self.spec, *more], autograph=False).get_concrete_function()
 

@@ -3,9 +3,12 @@
 The wheel is built from a copy, without a network, once for both tests; one process starts TensorFlow.
 """
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
@@ -61,6 +64,20 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_all_modules_and_nothing_else(wheel):
     installed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert installed == {f"insidenets/{name}" for name in MODULES}, "is a folder missing in pyproject.toml?"
+
+
+def test_what_the_modules_import_is_installed_with_them():
+    imported = set()
+    for path in ROOT.glob("utils/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.split(".")[0])
+    installed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    installed = {re.match(r"[\w-]+", line)[0] for line in installed}
+    called = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "IPython": "ipython"}
+    assert {called.get(name, name) for name in imported - sys.stdlib_module_names} == installed
 
 
 def test_the_installed_package_stands_beside_a_utils_of_ones_own(wheel, tmp_path):

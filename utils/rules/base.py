@@ -57,7 +57,7 @@ class Rule:
 
     @functools.cached_property
     def key(self):
-        """What tells rules apart, hashable: arrays by their content."""
+        """What tells rules apart; it can be hashed, for arrays stand there by their content."""
         return self.function, tuple(sorted((name, _key(value)) for name, value in self.parameters.items()))
 
     def __eq__(self, other):
