@@ -322,6 +322,9 @@ def test_each_figure_carries_an_alternative_text(name, monkeypatch):
 
 IN_A_NOTEBOOK = """
 import sys
+import types
+sys.modules["utils"] = types.ModuleType("utils")  # its own __init__ starts TensorFlow, and figures need none
+sys.modules["utils"].__path__ = ["utils"]
 import IPython
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
