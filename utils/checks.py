@@ -59,13 +59,14 @@ def check_model(model, several_inputs=False):
         if len(tensors) == 1:
             continue
         advice = (
-            "The class activation maps take several inputs. For the other methods, fix all inputs but one: make the rest "
-            "part of a new functional model, keras.Model(x, model([x, constants]))."
+            "The class activation maps take several inputs. For the other methods, fix all inputs but one: make the "
+            "rest part of a new functional model, keras.Model(x, model([x, constants]))."
             if side == "inputs"
             else "keras.Model(inputs, outputs) makes one that has the output you mean, model.outputs[0], say."
         )
         raise ValueError(
-            f"Expected a model with one input and one output. Received: {model.name!r} with {len(tensors)} {side}. {advice}"
+            f"Expected a model with one input and one output. Received: {model.name!r} with {len(tensors)} {side}. "
+            f"{advice}"
         )
 
 
@@ -124,8 +125,8 @@ def checked_array(x, name, shape, dtype, model, rescales=False):
             else "The range is not guessed: convert as for training, for example x.astype('float32') / 255."
         )
         raise ValueError(
-            f"{name} must hold floating-point numbers in the range the model was trained on. Received: {x.dtype}{spread}. "
-            f"{advice}"
+            f"{name} must hold floating-point numbers in the range the model was trained on. Received: {x.dtype}"
+            f"{spread}. {advice}"
         )
     if not (x.ndim == len(shape) + 1 and _fits(x.shape[1:], shape)):
         alone = f" For a single image, pass {name}[None]." if _fits(x.shape, shape) else ""

@@ -11,8 +11,9 @@ import tensorflow as tf
 from . import composites, rules
 from .checks import one_of, refuse_unless_finite, warn, warn_where_empty
 from .composites import checked_composite
+from .outputs import refuse_other_values
 from .parts import ReLU
-from .scores import LABELS, checked, refuse_other_values
+from .scores import LABELS, checked
 from .trace import Trace
 
 ABSORBED = 0.05  # the share of a score above which what stabilisers take is worth a warning
@@ -256,19 +257,21 @@ def _warn_of_losses(f, run, R, scores, x, target, composite, layer):
     """Warn where stabilisers take more than `ABSORBED` of a score, or where relevance far larger than it cancels."""
     score = scores[np.arange(len(scores)), target].astype("float64")
     flat = R.reshape(len(R), -1)
-    size, total = np.abs(flat).sum(1, dtype="float64"), flat.sum(1, dtype="float64")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        loss = np.nan_to_num(np.abs(score - total) / np.abs(score), posinf=0)  # a score of 0 has an empty map
-        cancels = np.nan_to_num(size / np.abs(score), posinf=0)
-    worst = int(np.argmax(cancels))
-    if cancels[worst] > CANCELS:
+    total, size, unit = flat.sum(1, dtype="float64"), np.abs(flat).sum(1, dtype="float64"), np.abs(score)
+    lost = np.abs(score - total)
+    if not (lost > ABSORBED * unit).any() and not (size > CANCELS * unit).any():
+        return
+    unit = np.where(unit == 0, np.inf, unit)  # a score of 0 has an empty map
+    worst = int(np.argmax(size / unit))
+    if size[worst] > CANCELS * unit[worst]:
         warn(
-            f"The absolute relevance of image {worst} is {cancels[worst]:.3g} times its score of {score[worst]:.3g}: large "
-            "terms of both signs cancel, and the map shows them rather than the score. A larger stabiliser, "
-            "epsilon(0.01, relative=True), or z_plus damps them; relevance_ledger shows where they arise."
+            f"The absolute relevance of image {worst} is {size[worst] / unit[worst]:.3g} times its score of "
+            f"{score[worst]:.3g}: large terms of both signs cancel, and the map shows them, not the score. A larger "
+            "stabiliser, epsilon(0.01, relative=True), or z_plus damps them; relevance_ledger shows where they arise."
         )
-    worst = int(np.argmax(loss))
-    if loss[worst] <= max(ABSORBED, 1.5 * run.explained_loss):
+    worst = int(np.argmax(lost / unit))
+    loss = lost[worst] / unit[worst]
+    if loss <= max(ABSORBED, 1.5 * run.explained_loss):
         return
     # biases take relevance too, and rightly: only a ledger tells which of the two it was
     trace = Trace(f.model, x[worst : worst + 1], composite, explain="output")
@@ -279,9 +282,9 @@ def _warn_of_losses(f, run, R, scores, x, target, composite, layer):
         taken += sum(float(tf.reduce_sum(absorbed)) for absorbed in passage.absorbed)
     if abs(taken) > ABSORBED * abs(score[worst]):
         warn(
-            f"Stabilisers take {abs(taken / score[worst]):.0%} of the score {score[worst]:.3g} of image {worst}: they are "
-            "large beside what the layers compute. epsilon(1e-6, relative=True), and relative=True in the other rules, "
-            "measures them by each layer's values; relevance_ledger shows where they take it."
+            f"Stabilisers take {abs(taken / score[worst]):.0%} of the score {score[worst]:.3g} of image {worst}: they "
+            "are large beside what the layers compute. epsilon(1e-6, relative=True), and relative=True in the other "
+            "rules, measures them by each layer's values; relevance_ledger shows where they take it."
         )
     else:
-        run.explained_loss = loss[worst]
+        run.explained_loss = loss

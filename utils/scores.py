@@ -1,12 +1,14 @@
 """A model as the methods see it, f: checked inputs in, scores and their gradients out, compiled once."""
 
 import functools
+import math
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from .changes import State
 from .checks import (
     check_model,
     checked_array,
@@ -19,6 +21,14 @@ from .checks import (
 )
 from .graph import BUILDING, walk, whole_layer
 from .logits import logits_of
+from .outputs import (
+    advice_behind_the_input,
+    chunk,
+    refuse_hidden_head,
+    refuse_lost_masks,
+    refuse_mixed_images,
+    refuse_other_graph,
+)
 from .parts import inherits_call
 
 MOST_COMPILED = 32  # functions kept for a model, so that a loop over parameters does not fill the memory
@@ -65,36 +75,6 @@ class _Kept:
         self.scores = {}
 
 
-class _State:
-    """All layers of a model and what hangs on them, to see whether one has been changed since."""
-
-    # what changes when a model is called, compiled, trained, frozen or saved, and not in what it computes
-    BOOKKEEPING = ("_trainable", "_inbound", "_outbound", "_loss", "_metric", "_called", "_path", "_parent", "built")
-
-    def __init__(self, model):
-        self.model_layers = model._flatten_layers  # a method; the scores live in the model's own dictionary
-        self.layers = list(model._flatten_layers(include_self=False))
-        self.attributes = [
-            (vars(layer), dict(vars(layer)), [n for n in vars(layer) if not n.startswith(self.BOOKKEEPING)])
-            for layer in self.layers
-            if not isinstance(layer, keras.Model)  # its layers are in the list themselves
-        ]
-
-    def is_current(self):
-        now = list(self.model_layers(include_self=False))
-        if len(now) != len(self.layers) or any(one is not other for one, other in zip(now, self.layers)):
-            return False
-        for present, before, names in self.attributes:
-            for name in names:
-                if present.get(name) is not before[name]:
-                    return False
-            if len(present) != len(before) and any(
-                name not in before and not name.startswith(self.BOOKKEEPING) for name in present
-            ):
-                return False
-        return True
-
-
 class Scores:
     """The scores of a model, `f(x)`, and their input gradients, batch by batch, for input that has been checked.
 
@@ -109,7 +89,7 @@ class Scores:
         logits = logits_of(model, verbose=False) if explain == "logit" else model
         inputs = logits.inputs if len(logits.inputs) > 1 else logits.inputs[0]
         self.model = keras.Model(inputs, logits.outputs[0])
-        self.state = _State(model)
+        self.state = State(model)
         # a class with a __call__ of its own (those of keras-hub have one): its graph is used, and compared with it
         self._own_call = None if type(model).__call__ is keras.Model.__call__ else model
         self._unchecked, self._no_head_found = True, explain == "logit" and logits is model
@@ -119,7 +99,7 @@ class Scores:
         self.dtype = _type_of(self.model.inputs[0])
         self.is_half = any(getattr(one, "compute_dtype", "") in ("float16", "bfloat16") for one in self.state.layers)
         embeddings = [layer for layer in self.state.layers if inherits_call(layer, (layers.Embedding,))]
-        self._embedding = embeddings[0] if embeddings else None
+        self.embedding = embeddings[0] if embeddings else None
         self._rescales = _begins_with_rescaling(self.model)
         if len(self.model.outputs[0].shape) != 2:
             raise ValueError(
@@ -141,30 +121,15 @@ class Scores:
         if self.dtype.kind != "f":
             raise ValueError(
                 f"The input of {self.name!r} is {self.dtype}. Expected: float16, float32 or float64, for there is no "
-                f"gradient with respect to whole numbers, and NumPy has no bfloat16. {self._advice_behind_the_input()}"
+                "gradient with respect to whole numbers, and NumPy has no bfloat16. "
+                f"{advice_behind_the_input(self.embedding)}"
             )
-        if self._embedding and getattr(x, "dtype", np.dtype(float)) != self.dtype:
+        if self.embedding and getattr(x, "dtype", np.dtype(float)) != self.dtype:
             raise ValueError(
-                f"{name} holds tokens, and there is no gradient with respect to these. {self._advice_behind_the_input()}"
+                f"{name} holds tokens, and there is no gradient with respect to these. "
+                f"{advice_behind_the_input(self.embedding)}"
             )
         return checked_array(x, name, self.shape, self.dtype, self.name, self._rescales)
-
-    def _advice_behind_the_input(self):
-        if not self._embedding:
-            return (
-                "In a chain, keras.Sequential([keras.Input(shape), *model.layers[k:]]) is the model behind its first k "
-                "layers; explain it on what these make of x."
-            )
-        if self._embedding.mask_zero:
-            return (
-                f"{self._embedding.name!r} masks zeros, and behind it the mask would be lost: with E = model.layers[0], "
-                "explain keras.Sequential([keras.Input(shape), keras.layers.Masking(), *model.layers[1:]]) on "
-                "E(tokens) * (tokens != 0)[..., None]."
-            )
-        return (
-            f"Explain the model behind {self._embedding.name!r}: with E = model.layers[0], "
-            "keras.Sequential([keras.Input(shape), *model.layers[1:]]) on E(tokens)."
-        )
 
     def inputs(self, x):
         """Check what goes into a model of one input or several: an array, or a list of arrays in the model's order."""
@@ -225,8 +190,9 @@ class Scores:
     def batch_size(self, batch_size, x):
         """Check `batch_size`; for None, return about as many images as make 200,000 pixels, at most 256."""
         if batch_size is None:
-            pixels = max(1, *(int(np.prod(part.shape[1:-1])) for part in keras.tree.flatten(x)))
-            return int(np.clip(200_704 // pixels, 1 if pixels > 200_704 else 4, 256))
+            arrays = [x] if isinstance(x, np.ndarray) else keras.tree.flatten(x)
+            pixels = max(1, *(math.prod(array.shape[1:-1]) for array in arrays))
+            return max(1 if pixels > 200_704 else 4, min(200_704 // pixels, 256))
         return whole_number(batch_size, "batch_size")
 
     def in_batches(self, run, x, *others, batch_size=None):
@@ -236,9 +202,10 @@ class Scores:
             one = [keras.tree.map_structure(lambda a: np.zeros((1, *a.shape[1:]), a.dtype), a) for a in (x, *others)]
             return keras.tree.map_structure(lambda made: np.asarray(made)[:0], run(*one))
         if n <= size:
-            return keras.tree.map_structure(np.asarray, run(x, *others))
+            made = run(x, *others)
+            return tuple(map(np.asarray, made)) if isinstance(made, (tuple, list)) else np.asarray(made)
         made = [
-            keras.tree.map_structure(np.asarray, run(*(_chunk(a, k, size) for a in (x, *others))))
+            keras.tree.map_structure(np.asarray, run(*(chunk(a, k, size) for a in (x, *others))))
             for k in range(0, n, size)
         ]
         return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *made)
@@ -281,7 +248,7 @@ class Scores:
             if gradient is None:
                 raise ValueError(
                     f"No gradient flows from the output of {self.name!r} to its input: an operation on the way "
-                    f"(argmax, rounding, a cast to whole numbers) has none. {self._advice_behind_the_input()}"
+                    f"(argmax, rounding, a cast to whole numbers) has none. {advice_behind_the_input(self.embedding)}"
                 )
             return gradient, outputs
 
@@ -292,86 +259,21 @@ class Scores:
         specs = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in self.model.inputs]
         return specs if len(specs) > 1 else specs[0]
 
-    # --- what the first outputs tell
-
     def check_outputs(self, x, outputs):
         """Look at the first outputs: are they scores, the model's own, and does each belong to its own image?"""
-        if not self._unchecked:
-            return
-        outputs = np.asarray(outputs)
-        self._refuse_hidden_head(x, outputs)
-        self._refuse_lost_masks()
-        if self._own_call is not None:
-            graph = keras.Model(self._own_call.inputs, self._own_call.outputs)
-            ours, theirs = (keras.tree.flatten(model(x, training=False))[0] for model in (graph, self._own_call))
-            refuse_other_values(ours, theirs, f"The graph of {self.name!r} does not compute what the model computes")
-        if len(outputs) < 2:
-            return  # whether images are mixed cannot be seen on one
-        alone = np.asarray(self.model(_chunk(x, 0, 1), training=False))  # and not compiled
-        if not np.allclose(alone, outputs[:1], rtol=1e-2, atol=1e-2 * np.abs(outputs).max()):
-            raise ValueError(
-                f"{self.name!r} mixes the images of a batch: the scores of the first differ by up to "
-                f"{np.abs(alone - outputs[:1]).max():.3g} when alone. Expected: a model that reads each by itself."
-            )
-        self._unchecked = False  # once is enough
-
-    def _refuse_hidden_head(self, x, outputs):
-        """Raise if outputs look like probabilities and no softmax or sigmoid was found to drop."""
-        if not self._no_head_found or not outputs.size or outputs.min() < 0 or outputs.max() > 1 or not outputs.any():
-            return
-        advice = (
-            "Expected: logits, or a softmax or sigmoid of Keras. Pass explain='output' to explain the probabilities "
-            "themselves, or a model that ends at the logits."
-        )
-        if self.classes > 1 and np.allclose(outputs.sum(-1, dtype="float64"), 1, atol=1e-2):
-            raise ValueError(
-                f"The outputs of {self.name!r} are positive and sum to 1, so they look like probabilities, but no "
-                f"softmax was found at its end. {advice}"
-            )
-        if self.dtype.kind != "f" or not isinstance(x, np.ndarray):
-            return
-        generator = np.random.default_rng(0)
-        for scale in (1, 30, 1000):
-            noise = self._forward((scale * generator.standard_normal((8, *x.shape[1:]))).astype(self.dtype)).numpy()
-            if not (noise.min() >= 0 and noise.max() <= 1):
-                return
-        raise ValueError(
-            f"The outputs of {self.name!r} stay between 0 and 1, on x and on noise, so they look like probabilities, but "
-            f"no sigmoid was found at its end. {advice}"
-        )
-
-    def _refuse_lost_masks(self):
-        """Raise if a layer that reads a mask in another model, behind an Embedding say, reads none in this one."""
-        here = {id(node) for nodes in getattr(self.model, "_nodes_by_depth", {}).values() for node in nodes}
-        for layer in self.state.layers:
-            nodes = layer._inbound_nodes
-            masked = [node for node in nodes if node.arguments.kwargs.get("mask") is not None]
-            if masked and any(id(node) in here for node in nodes if node not in masked):
-                raise ValueError(
-                    f"{layer.name!r} reads a mask in another model, and none in {self.name!r}: behind an Embedding with "
-                    "mask_zero the mask is lost. Begin the model with keras.layers.Masking(), and set what is masked to "
-                    "0: E(tokens) * (tokens != 0)[..., None]."
-                )
+        if self._unchecked:
+            outputs = np.asarray(outputs)
+            if self._no_head_found:
+                refuse_hidden_head(self, x, outputs)
+            refuse_lost_masks(self)
+            if self._own_call is not None:
+                refuse_other_graph(self._own_call, x)
+            if len(outputs) > 1:  # whether images are mixed cannot be seen on one
+                refuse_mixed_images(self, x, outputs)
+                self._unchecked = False  # once is enough
 
 
 LABELS = tf.TensorSpec([None], "int64")
-
-
-def refuse_other_values(ours, theirs, what, tolerance=1e-2):
-    """Raise unless two ways to compute the same scores agree."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    if ours.shape != theirs.shape or not np.allclose(
-        ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max()
-    ):
-        by = f"differ by up to {np.abs(ours - theirs).max():.3g}" if ours.shape == theirs.shape else "have other shapes"
-        raise ValueError(f"{what}: scores {by}. A layer of it does something that is not known here.")
-
-
-def _chunk(x, start, size):
-    """`size` images of an array, or of each array of a list, from `start` on."""
-    if isinstance(x, np.ndarray):
-        return x[start : start + size]
-    return keras.tree.map_structure(lambda part: part[start : start + size], x)
 
 
 def _begins_with_rescaling(model):

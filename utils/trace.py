@@ -11,25 +11,19 @@ from .composites import FIRST, checked_composite, kinds_of, tests_for
 from .graph import as_model, kept_apart, walk
 from .logits import Borrowed, logits_of
 from .parts import (
-    AUGMENTATION,
-    DROPOUT,
     ZERO_PADDING,
     Activation,
     Affine,
     Linear,
     LinearThenActivation,
-    Mixing,
     Opaque,
     Part,
     Product,
     ReLU,
     Routing,
     Softmax,
-    Through,
     UnsupportedLayerError,
     can_take_normalization,
-    inherits_call,
-    is_gate,
     is_positive,
     parts_of,
     rescaling,
@@ -37,8 +31,7 @@ from .parts import (
     with_padding,
 )
 from .rules import Rule, pullback, through, z_box
-
-HARMLESS = (*DROPOUT, *AUGMENTATION)  # layers that do nothing to an image when a model is used
+from .upstream import bounds_at, signal_of
 
 
 class Step(typing.NamedTuple):
@@ -149,7 +142,7 @@ class Trace:
         return tf.zeros_like(self.x) if of_input is None else of_input
 
     def beside(self, reference):
-        """This trace, with parts that know what they computed in `reference`, a trace of the same model: for DeepLIFT."""
+        """This trace, with parts that know what they computed in `reference`, a trace of the baseline: for DeepLIFT."""
         pair = copy.copy(self)
         pair.steps = [
             step._replace(part=step.part.given(reference=(other.inputs, other.output)))
@@ -212,14 +205,14 @@ class Trace:
         return merged, below.inputs
 
     def _emit(self, part, inputs, has_constants):
-        """The output of a part, kept as a step with the rule that the composite has for it; constants may be below 0."""
+        """The output of a part, kept as a step with the rule that the composite has for it."""
         depth = max((self._depth.get(id(x), 0) for x in inputs), default=0)
         part = part.given(
             inputs_are_positive=all(id(x) in self._made and self._made[id(x)].part.output_is_positive for x in inputs)
         )
         part = part.given(output_is_positive=is_positive(part) and (isinstance(part, Activation) or not has_constants))
         if isinstance(part, Product):
-            part = part.given(signal=self._signal(inputs))
+            part = part.given(signal=signal_of(inputs, self._made))
         rule = self._rule_for(part, inputs, depth)
         given = inputs
         if rule is not None:
@@ -250,51 +243,9 @@ class Trace:
         if isinstance(part, Affine) and depth == 0 and _is_box(self.composite.get(FIRST)):
             return through  # it rescales pixels, as a Rescaling layer does, and their bounds with them
         if depth == 0 and _is_box(rule):
-            low, high = self._bounds(inputs[0], rule.value("low"), rule.value("high"), part)
+            low, high = bounds_at(inputs[0], rule.value("low"), rule.value("high"), self._made, part)
             return rule(low=low, high=high)
         return rule
-
-    def _signal(self, factors):
-        """Which factor of a product is the signal: the only one that is no gate; None where nothing tells."""
-        full = [max(sizes, key=lambda size: size or 0) for sizes in zip(*(x.shape[1:] for x in factors))]
-        smaller = [any(a == 1 != b for a, b in zip(x.shape[1:], full)) for x in factors]
-        signals = [k for k, x in enumerate(factors) if not (smaller[k] or self._comes_from_gate(x))]
-        return signals[0] if len(signals) == 1 else None
-
-    def _comes_from_gate(self, x):
-        """Whether `x` comes out of a sigmoid, a hard sigmoid or a softmax, be it moved or scaled since then."""
-        step, scaled = self._made.get(id(x)), False
-        while step is not None and isinstance(step.part, (Routing, Through)):
-            scaled = scaled or isinstance(step.part, Through)
-            step = self._made.get(id(step.inputs[0]))
-        return step is not None and is_gate(step.part, scaled)
-
-    def _bounds(self, tensor, low, high, first):
-        """The bounds of pixels, as they are in `tensor`: behind a rescaling, they are rescaled too."""
-        steps = []
-        while id(tensor) in self._made:
-            steps.insert(0, self._made[id(tensor)])
-            tensor = steps[0].inputs[0]
-        # a ReLU leaves what is between 0 and a bound there
-        moved = [
-            s for s in steps if not isinstance(s.part, (Routing, ReLU)) and not inherits_call(s.part.layer, HARMLESS)
-        ]
-        if not moved:
-            return low, high
-        for step in moved:
-            if not isinstance(step.part, (Affine, Through, Mixing)) or len(step.inputs) > 1 or _overshoots(step.part):
-                raise UnsupportedLayerError(
-                    f"The z-box rule of {first.layer.name!r} needs the bounds of its inputs, and "
-                    f"{step.part.layer.name!r} ({type(step.part.layer).__name__}) changes the pixels before it in a way "
-                    "that has none. Choose another first rule: {FIRST: w_square()} | composite; deep_taylor: low=None, "
-                    "high=None."
-                )
-        shape = tf.shape(self.x)[1:]
-        low, high = (tf.broadcast_to(tf.convert_to_tensor(b, self.x.dtype), shape)[None] for b in (low, high))
-        for step in steps:
-            low, high = step.part(low), step.part(high)
-            low, high = tf.minimum(low, high), tf.maximum(low, high)
-        return tf.cast(low[0], first.layer.compute_dtype), tf.cast(high[0], first.layer.compute_dtype)
 
     def _refuse_lines_without_effect(self):
         if self._hidden:
@@ -312,13 +263,13 @@ class Trace:
 def _refuse(part, inputs, output, R):
     raise UnsupportedLayerError(
         f"The table has no rule for {part.layer.name!r}, of type {type(part.layer).__name__}: a part of kind "
-        f"{type(part).__name__}.\nWhat works here: lrp with a line for it, {{{type(part).__name__}: rule}} | composite; the "
-        "gradient methods; the class activation maps."
+        f"{type(part).__name__}.\nWhat works here: lrp with a line for it, {{{type(part).__name__}: rule}} | "
+        "composite; the gradient methods; the class activation maps."
     )
 
 
 def _opened(layer, function, inputs):
-    """A layer that is made of others, as a model of them, or the result of a comparison; None where neither is known."""
+    """A layer that is made of others as a model of them, a comparison as its result; None for anything else."""
     if not isinstance(layer, keras.Layer):
         output = function(*inputs)
         # a comparison, such as that which makes a mask, has no slope, and so no relevance goes through it
@@ -333,9 +284,3 @@ def _opened(layer, function, inputs):
 
 def _is_box(rule):
     return rule is not None and rule.function is z_box.function
-
-
-def _overshoots(part):
-    """Whether weights below 0 take part, so that what is between two bounds can leave them."""
-    overshoots = getattr(part.layer, "interpolation", "") in ("bicubic", "lanczos3", "lanczos5")
-    return isinstance(part, Mixing) and (overshoots or type(part.layer).__name__ == "Subtract")

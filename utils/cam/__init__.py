@@ -19,12 +19,11 @@ Below, A_k is a feature map, i and j run over its places, Z is their number, S t
 import functools
 import inspect
 
-import keras
 import numpy as np
 import scipy.ndimage
 import tensorflow as tf
 
-from ..checks import one_of, refuse_unless_finite, warn_where_empty, whole_number
+from ..checks import one_of, refuse_unless_finite, warn_where_empty
 from ..relevance import guided_backprop
 from .features import (
     average_head,
@@ -32,8 +31,8 @@ from .features import (
     checked,
     feature_map,
     features_and_scores,
+    map_size,
     maps_of,
-    moved_axes,
     score_scale,
     whole,
 )
@@ -59,12 +58,13 @@ def class_activation_map(model, x, target=None, *, relu=False, upsample=False, b
         return _weighted(whole(A), whole(tf.gather(tf.transpose(kernel), target))), scores
 
     maps = maps_of(f, "class_activation_map", maps, x, target, batch_size)
-    return _finished(f, "class_activation_map", maps, x, relu, _size(upsample, x, f, place))
+    return _finished(f, "class_activation_map", maps, x, relu, map_size(upsample, x, f, place))
 
 
 def _method(weights):
     """The public method that weighs feature maps A by `weights(A, g, ...)`, g being the gradients of the score."""
-    own = list(inspect.signature(weights).parameters.values())[2:]
+    signature = inspect.signature(weights)
+    own = list(signature.parameters.values())[2:]
 
     def method(
         model,
@@ -80,7 +80,7 @@ def _method(weights):
         verbose=True,
         **parameters,
     ):
-        chosen = inspect.signature(weights).bind(None, None, *arguments, **parameters)
+        chosen = signature.bind(None, None, *arguments, **parameters)
         chosen.apply_defaults()
         chosen = chosen.args[2:]
         if own:
@@ -105,7 +105,7 @@ def _method(weights):
 
         key = weights.__name__, chosen, place.index, bool(counterfactual)
         maps = maps_of(f, key, maps, x, target, batch_size)
-        return _finished(f, weights.__name__, maps, x, relu, _size(upsample, x, f, place))
+        return _finished(f, weights.__name__, maps, x, relu, map_size(upsample, x, f, place))
 
     functools.update_wrapper(method, weights)
     del method.__wrapped__  # or else its signature would be shown as (A, g)
@@ -190,7 +190,7 @@ def score_cam(
             "score_cam masks the image, so it needs a model of one input, of floating-point numbers. Try grad_cam."
         )
     place = feature_map(f, layer, "score_cam" if verbose else None)
-    size, key = _size(True, x, f, place), ("features", place.index)
+    size, key = map_size(True, x, f, place), ("features", place.index)
     run = f.compiled(key, lambda: f.concrete(lambda x: features_and_scores(f, x, place)))
     if len(x):
         first = x[: f.batch_size(batch_size, x)]
@@ -207,7 +207,7 @@ def score_cam(
         weights = np.exp(scores - scores.max())
         maps.append(np.tensordot(weights / weights.sum(), A, 1))
     maps = np.stack(maps) if maps else whole(run(np.zeros((1, *x.shape[1:]), x.dtype))[0]).numpy()[:0, ..., 0]
-    return _finished(f, "score_cam", maps, x, relu, _size(upsample, x, f, place))
+    return _finished(f, "score_cam", maps, x, relu, map_size(upsample, x, f, place))
 
 
 def guided_grad_cam(model, x, target=None, layer=None, *, explain="logit", batch_size=None, verbose=True):
@@ -270,8 +270,8 @@ def _finished(f, method, maps, x, relu, size):
     if size is not None:
         if len(size) != maps.ndim - 1:
             raise ValueError(
-                f"upsample must be True, False or (height, width), as many numbers as a map has axes. Received: {size} for "
-                f"maps {maps.shape[1:]}."
+                f"upsample must be True, False or (height, width), as many numbers as a map has axes. Received: {size} "
+                f"for maps {maps.shape[1:]}."
             )
         maps = _resized(maps, size)
     return maps.astype(f.dtype if f.dtype.kind == "f" else "float32")
@@ -282,28 +282,3 @@ def _resized(maps, size):
     factors = np.array(size) / maps.shape[1:]
     resized = [scipy.ndimage.zoom(one, factors, order=1, mode="nearest", grid_mode=True) for one in maps]
     return np.stack(resized) if resized else np.zeros((0, *size), maps.dtype)
-
-
-def _size(upsample, x, f, place):
-    """The size that maps are to have, None for that of the feature map."""
-    if upsample is False:
-        return None
-    if upsample is not True:
-        if not isinstance(upsample, (tuple, list)):
-            raise ValueError(f"upsample must be True, False or (height, width). Received: {upsample!r}.")
-        return tuple(whole_number(side, "upsample") for side in upsample)
-    rank = len(place.output.shape)
-    shapes = [part.shape[1:] for part in keras.tree.flatten(x)]
-    sizes = {shape[:-1] for shape in shapes if len(shape) == rank - 1}
-    if len(sizes) != 1:
-        raise ValueError(
-            f"The inputs have the shapes {shapes}. Expected: images of one size, [n, height, width, channels], or "
-            "upsample=(height, width)."
-        )
-    moved = moved_axes(f, place)
-    if moved:
-        raise ValueError(
-            f"{moved.name!r} moves the axes of the images. Expected: images [n, height, width, channels], or "
-            "upsample=(height, width)."
-        )
-    return sizes.pop()

@@ -6,11 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..checks import rows
+from ..checks import rows, whole_number
 from ..graph import walk, whole_layer
 from ..logits import PASSES_ON, is_head
+from ..outputs import refuse_other_values
 from ..parts import inherits_call
-from ..scores import LABELS, refuse_other_values, scores_of
+from ..scores import LABELS, scores_of
 
 AVERAGES = (
     keras.layers.GlobalAveragePooling1D,
@@ -99,6 +100,17 @@ def check_scores(f, key, x, scores):
 
 def feature_map(f, layer, announce=None):
     """The place that `layer` (a name, a layer or None for the last) means; `announce` is the method that says so."""
+    if layer is None or isinstance(layer, str):
+        place = f.compiled(("feature map", layer), lambda: _feature_map(f, layer))
+    else:
+        place = _feature_map(f, layer)
+    if layer is None and announce:
+        sizes = " x ".join("any" if size is None else str(size) for size in place.output.shape[1:])
+        print(f"{announce}: the feature map of {place.layer.name!r}, {sizes}.")
+    return place
+
+
+def _feature_map(f, layer):
     ranks = {len(tensor.shape) for tensor in f.model.inputs if len(tensor.shape) > 2} or {3}
     maps = [place for place in places(f) if len(getattr(place.output, "shape", ())) in (3, 4, 5)]
     single = [place for place in maps if not isinstance(place.layer, keras.Model)]
@@ -126,13 +138,10 @@ def feature_map(f, layer, announce=None):
             f"{received!r} {why}. Expected a layer of {f.name!r} with an output [n, height, width, channels], or "
             f"[n, length, channels] or a volume: {once}."
         )
-    if layer is None and announce:
-        sizes = " x ".join("any" if size is None else str(size) for size in found[0].output.shape[1:])
-        print(f"{announce}: the feature map of {found[0].layer.name!r}, {sizes}.")
     return found[0]
 
 
-def moved_axes(f, place):
+def _moved_axes(f, place):
     """A layer below `place` that moves the axes of the images, or None."""
     needed = {id(tensor) for tensor in keras.tree.flatten(place.output)}
     for below in reversed(places(f)[: place.index + 1]):
@@ -141,6 +150,31 @@ def moved_axes(f, place):
             if type(below.layer).__name__ in ("Permute", "Transpose", "Moveaxis", "Swapaxes"):
                 return below.layer
     return None
+
+
+def map_size(upsample, x, f, place):
+    """The size that maps are to have, None for that of the feature map."""
+    if upsample is False:
+        return None
+    if upsample is not True:
+        if not isinstance(upsample, (tuple, list)):
+            raise ValueError(f"upsample must be True, False or (height, width). Received: {upsample!r}.")
+        return tuple(whole_number(side, "upsample") for side in upsample)
+    rank = len(place.output.shape)
+    shapes = [part.shape[1:] for part in keras.tree.flatten(x)]
+    sizes = {shape[:-1] for shape in shapes if len(shape) == rank - 1}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"The inputs have the shapes {shapes}. Expected: images of one size, [n, height, width, channels], or "
+            "upsample=(height, width)."
+        )
+    moved = _moved_axes(f, place)
+    if moved:
+        raise ValueError(
+            f"{moved.name!r} moves the axes of the images. Expected: images [n, height, width, channels], or "
+            "upsample=(height, width)."
+        )
+    return sizes.pop()
 
 
 def average_head(f):
@@ -160,8 +194,8 @@ def average_head(f):
     if averaged is None:
         name = type(average.layer).__name__ if average else "its input"
         raise ValueError(
-            "A class activation map needs a network that ends in a global average pooling, alone or with one Dense layer "
-            f"behind it. Received: {f.name!r}, which ends in {type(last.layer).__name__} after {name}. "
+            "A class activation map needs a network that ends in a global average pooling, alone or with one Dense "
+            f"layer behind it. Received: {f.name!r}, which ends in {type(last.layer).__name__} after {name}. "
             "grad_cam needs no such end."
         )
     if head is None:

@@ -25,8 +25,8 @@ from .linear import LINEAR, linear_parts, parts_over_time, refuse_quantized, sca
 AUGMENTATION = tuple(
     getattr(layers, f"Random{name}")
     for name in (
-        "Flip Rotation Zoom Translation Contrast Brightness Saturation Hue Shear Sharpness Grayscale Invert Posterization "
-        "ColorJitter ColorDegeneration Perspective GaussianBlur ElasticTransform Erasing"
+        "Flip Rotation Zoom Translation Contrast Brightness Saturation Hue Shear Sharpness Grayscale Invert "
+        "Posterization ColorJitter ColorDegeneration Perspective GaussianBlur ElasticTransform Erasing"
     ).split()
     if hasattr(layers, f"Random{name}")
 )
@@ -108,8 +108,9 @@ def parts_of(layer, function):
         raise UnsupportedLayerError(
             f"There is no backward rule for {layer.name!r}, of type {type(layer).__name__}.\n"
             "Supported: the layers in utils.parts.LAYERS, dense layers, convolutions and batch normalization.\n"
-            "What works here: the gradient methods (gradient, integrated_gradients, smoothgrad) and the class activation "
-            f"maps; or, if you know a rule for it, a line of your own, {{{layer.name!r}: rule}} | composite, in lrp."
+            "What works here: the gradient methods (gradient, integrated_gradients, smoothgrad) and the class "
+            "activation maps; or, if you know a rule for it, a line of your own in lrp, "
+            f"{{{layer.name!r}: rule}} | composite."
         )
     return [_activation_part(layer, layer, function) if kind is Activation else kind(layer, function)]
 
@@ -175,8 +176,8 @@ def _activation_part(layer, activation, function):
 def _unsupported_activation(layer, name):
     return UnsupportedLayerError(
         f"There is no backward rule for {name!r}, the activation of {layer.name!r}: it is not known to act on each "
-        f"value by itself.\nSupported: {', '.join(sorted(ELEMENTWISE))}.\nWhat works here: the gradient methods and the "
-        "class activation maps."
+        f"value by itself.\nSupported: {', '.join(sorted(ELEMENTWISE))}.\nWhat works here: the gradient methods and "
+        "the class activation maps."
     )
 
 

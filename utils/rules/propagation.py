@@ -117,7 +117,7 @@ def z_box(part, inputs, output, R, low=0.0, high=1.0, eps=EPS, relative=False):
     (a,), (w, b) = inputs, weights_of(part)
     z = output if b is None else output - b
     corners = [
-        (tf.broadcast_to(tf.convert_to_tensor(bound, a.dtype), tf.shape(a)[1:])[None], kernel)
+        (tf.broadcast_to(_in_type_of(a, bound), tf.shape(a)[1:])[None], kernel)
         for bound, kernel in ((low, positive(w)), (high, negative(w)))
         if tf.is_tensor(bound) or np.any(bound)  # most often low is 0
     ]
@@ -126,6 +126,10 @@ def z_box(part, inputs, output, R, low=0.0, high=1.0, eps=EPS, relative=False):
     for corner, kernel in corners:
         lower -= corner * pullback(lambda t, kernel=kernel: part.map(t, kernel), inputs, s)[0]
     return [lower]
+
+
+def _in_type_of(a, bound):
+    return tf.cast(bound, a.dtype) if tf.is_tensor(bound) else tf.constant(bound, a.dtype)
 
 
 @rule
