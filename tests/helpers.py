@@ -157,6 +157,9 @@ def small_cnn(head=None, dtype="float64", seed=0):
     return keras.Sequential(layers)
 
 
+shared_cnn = functools.cache(small_cnn)  # one for all tests that leave it as it is, so that less is compiled
+
+
 def plain_net(bias=True, pool=L.MaxPooling2D, seed=11):
     """A convolutional network with BatchNormalization and a fused and a separate ReLU; `[n, 8, 7, 2]` -> `[n, 4]`."""
     return chain(

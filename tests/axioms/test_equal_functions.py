@@ -9,7 +9,7 @@ from keras import ops
 from tests.helpers import F, chain, dense, noise, norm, pixels, randomize, relative_error
 from utils import rules
 from utils.attributions import deep_taylor, deeplift, lrp
-from utils.composites import EPSILON, FIRST, NAMED
+from utils.composites import EPSILON, FIRST
 from utils.parts import Product, UnsupportedLayerError
 from utils.relevance import relevance_ledger
 
@@ -90,7 +90,7 @@ def test_the_order_of_factors_plays_no_part(gate):
         other.get_layer(name).set_weights(one.get_layer(name).get_weights())
     x = noise(2, *SHAPE)
     assert np.allclose(one(x), other(x), atol=1e-12)
-    for table in ("EPSILON", "EPSILON_PLUS", "ALPHA2_BETA1"):
+    for table in ("EPSILON_PLUS", "ALPHA2_BETA1"):
         assert relative_error(lrp(other, x, 1, table), lrp(one, x, 1, table)) < 1e-10
     if gate is not softmaxed:  # DeepLIFT has no rule for it
         assert relative_error(deeplift(other, x, 1), deeplift(one, x, 1)) < 1e-8
@@ -135,9 +135,8 @@ def test_a_layer_made_of_layers_is_opened():
     nodes = [len(layer._inbound_nodes) for layer in (block.first, block.second)]
     points = noise(2, *SHAPE)
     assert np.allclose(model(points), flat(points), atol=1e-12)
-    for table in NAMED:
-        if "BOX" not in table and table != "DEEP_TAYLOR":
-            assert relative_error(lrp(model, points, 1, table), lrp(flat, points, 1, table)) < 1e-10
+    for table in ("EPSILON", "ALPHA2_BETA1", "FLAT_PLUS"):  # what is opened does not depend on the table
+        assert relative_error(lrp(model, points, 1, table), lrp(flat, points, 1, table)) < 1e-10
     assert relative_error(deeplift(model, points, 1), deeplift(flat, points, 1)) < 1e-10
     assert [len(layer._inbound_nodes) for layer in (block.first, block.second)] == nodes  # no record is left behind
 

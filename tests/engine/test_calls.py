@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import BACKWARD, ROOT, images, noise, pixels, plain_net, residual_net, small_cnn
+from tests.helpers import BACKWARD, ROOT, images, net_of, noise, pixels, shared_cnn, small_cnn
 from utils import attributions
 from utils.attributions import METHODS, deeplift, integrated_gradients, smoothgrad
 from utils.parts import UnsupportedLayerError
@@ -17,7 +17,7 @@ from utils.parts import UnsupportedLayerError
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_calling_convention(name, dtype):
-    model, x = small_cnn(dtype=dtype), images(3, dtype=dtype)
+    model, x = shared_cnn(None, dtype), images(3, dtype=dtype)
     R = METHODS[name](model, x)
     assert isinstance(R, np.ndarray) and R.shape == x.shape and R.dtype == dtype
     assert np.array_equal(
@@ -29,7 +29,7 @@ def test_calling_convention(name, dtype):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_results_do_not_depend_on_the_batch(name):
-    model, x = small_cnn(dtype="float32"), images(64, dtype="float32")
+    model, x = shared_cnn(None, "float32"), images(64, dtype="float32")
     whole = METHODS[name](model, x, batch_size=64)
     for batch_size in (1, 7):
         part = METHODS[name](model, x[:9], batch_size=batch_size)
@@ -39,8 +39,8 @@ def test_results_do_not_depend_on_the_batch(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_logit_is_explained_through_a_softmax_and_the_output_on_request(name):
-    plain, headed, x = small_cnn(), small_cnn("softmax"), images(3)
-    headed.set_weights(plain.get_weights())
+    plain, headed, x = shared_cnn(None, "float64"), shared_cnn("softmax"), images(3)
+    assert all(np.array_equal(a, b) for a, b in zip(plain.get_weights(), headed.get_weights()))
     of_logits = METHODS[name](plain, x, 1)
     assert np.allclose(METHODS[name](headed, x, 1), of_logits, atol=1e-12)
     try:
@@ -60,7 +60,7 @@ def test_no_target_means_the_predicted_class():
 
 @pytest.mark.parametrize("batch_size", [1, 4, 8, 64])
 def test_an_images_own_baseline_goes_with_its_copies(batch_size):
-    model, x, baseline = small_cnn(), images(8), images(8, seed=2)
+    model, x, baseline = shared_cnn(None, "float64"), images(8), images(8, seed=2)
     how = {"sigma": 0.1, "samples": 8, "method": integrated_gradients, "steps": 3}
     together = smoothgrad(model, x, 0, baseline=baseline, batch_size=batch_size, **how)
     for k in range(8):
@@ -69,14 +69,14 @@ def test_an_images_own_baseline_goes_with_its_copies(batch_size):
 
 
 def test_seeds():
-    model, x = small_cnn(), images()
+    model, x = shared_cnn(None, "float64"), images()
     assert np.array_equal(smoothgrad(model, x, 0, seed=3), smoothgrad(model, x, 0, seed=3))
     assert not np.allclose(smoothgrad(model, x, 0, seed=3), smoothgrad(model, x, 0, seed=4))
 
 
 @pytest.mark.parametrize("name", BACKWARD)
 def test_batches_of_1_7_and_64(name):
-    method, model = attributions.METHODS[name], residual_net()
+    method, model = attributions.METHODS[name], net_of("residual")[0]
     x = pixels(64, 6, 6, 2, seed=4)
     whole = method(model, x, np.arange(64) % 3, batch_size=64)
     for size in (1, 7, None):
@@ -85,7 +85,7 @@ def test_batches_of_1_7_and_64(name):
 
 
 def test_batches_of_deeplift_with_references_of_their_own():
-    model, x, ref = plain_net(), noise(64, 8, 7, 2), noise(64, 8, 7, 2, seed=3)
+    model, x, ref = net_of("plain")[0], noise(64, 8, 7, 2), noise(64, 8, 7, 2, seed=3)
     for rule in ("rescale", "reveal_cancel"):
         whole = deeplift(model, x, 1, ref, rule, batch_size=64)
         for size in (1, 7):
@@ -93,7 +93,7 @@ def test_batches_of_deeplift_with_references_of_their_own():
 
 
 def test_memory_does_not_grow_with_steps():
-    model, x = small_cnn(dtype="float32"), images(1, dtype="float32")
+    model, x = shared_cnn(None, "float32"), images(1, dtype="float32")
     peaks = []
     for steps in (300, 3000):
         integrated_gradients(model, x, 0, steps=steps)

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import gc
 import weakref
 
@@ -103,6 +104,7 @@ def late_relu_net():
     return randomize(keras.Model(x, dense(4)(y)))
 
 
+built = functools.cache(lambda build: build())  # the tests with it leave the model as it is
 WHOLE_TABLES = dict(NAMED) | {
     "flat on top": {L.Dense: rules.flat()} | EPSILON,
     "w-square above": {"upper": rules.w_square(), "conv2": rules.w_square(), "hidden": rules.flat()} | EPSILON,
@@ -115,7 +117,7 @@ WHOLE_TABLES = dict(NAMED) | {
 @pytest.mark.parametrize("composite", WHOLE_TABLES)
 @pytest.mark.parametrize("build", [plain_net, residual_net, late_relu_net])
 def test_relevance_that_begins_at_the_scores_is_that_of_the_general_rules(build, composite):
-    table, model = WHOLE_TABLES[composite], build()
+    table, model = WHOLE_TABLES[composite], built(build)
     names = {layer.name for layer in model.layers}
     table = {test: rule for test, rule in table.items() if not isinstance(test, str) or test in (FIRST, *names)}
     x = pixels(6, *model.input_shape[1:], seed=5)

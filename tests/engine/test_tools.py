@@ -68,33 +68,32 @@ COMPARED = {  # name -> the cell when it was stored, the cell as it is now, and 
     "other_text": ("print(1)", "print(2)", "mismatch"),
     "same_figure": (FIGURE.format(3), FIGURE.format(3), None),
     "other_figure": (FIGURE.format(3), FIGURE.format(6), "figure 0 differs from the stored one"),
-    "dead_kernel": ("pass", "import os\nos._exit(1)", "the kernel died"),
+    "dead_kernel": ("pass", "import os\nos._exit(1)", "the kernel died"),  # the last, for the kernel serves all
 }
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """What pytest says of all these notebooks, with this project's conftest and data that count as real.
-
-    Slow, for each notebook starts two kernels, one to store it and one to compare; pytest itself starts once for all.
-    """
+    """What pytest says of these cells of one notebook, with this project's conftest and data that count as real."""
     folder = tmp_path_factory.mktemp("compared")
-    for name, (stored, now, _) in COMPARED.items():
-        path = write_notebook(folder / f"{name}.ipynb", stored)
-        run_notebooks.execute(path)
-        notebook = nbformat.read(path, as_version=4)
-        notebook.cells[0].source = now
-        nbformat.write(notebook, path)
+    path = write_notebook(folder / "cells.ipynb", *(stored for stored, _, _ in COMPARED.values()))
+    run_notebooks.execute(path)
+    notebook = nbformat.read(path, as_version=4)
+    for cell, (_, now, _) in zip(notebook.cells, COMPARED.values()):
+        cell.source = now
+    nbformat.write(notebook, path)
     shutil.copy(ROOT / "conftest.py", folder)
     shutil.copytree(ROOT / "utils", folder / "utils")
     (folder / "mnist.npz").touch()
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
-    command += ["--junit-xml=answer.xml", *(f"{name}.ipynb" for name in COMPARED)]
     environment = {**run_notebooks.os.environ, "NN_DATA": str(folder)}
-    answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        [*command, "--junit-xml=answer.xml", path.name], cwd=folder, env=environment, capture_output=True, text=True
+    )
     assert (folder / "answer.xml").exists(), answer.stdout + answer.stderr
-    cases = ElementTree.parse(folder / "answer.xml").iter("testcase")
-    return {case.get("classname").split(".")[0]: case for case in cases}
+    cases = list(ElementTree.parse(folder / "answer.xml").iter("testcase"))
+    assert len(cases) == len(COMPARED)
+    return dict(zip(COMPARED, cases))
 
 
 @pytest.mark.parametrize("name", COMPARED)

@@ -1,6 +1,5 @@
 """What figures accept, what they refuse and how, and the words that a figure carries for those who cannot see it."""
 
-import pathlib
 import re
 import subprocess
 import sys
@@ -10,13 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from tests.helpers import ROOT
 from utils import plotting
 from utils.plotting import grid, inputs, style
 
 RNG = np.random.default_rng(0)
 X = RNG.random((3, 16, 12, 3))
 R = RNG.normal(size=(3, 16, 12, 3))
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -323,6 +322,9 @@ def test_each_figure_carries_an_alternative_text(name, monkeypatch):
 
 IN_A_NOTEBOOK = """
 import sys
+import types
+sys.modules["utils"] = types.ModuleType("utils")  # its own __init__ starts TensorFlow, and figures need none
+sys.modules["utils"].__path__ = ["utils"]
 import IPython
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
