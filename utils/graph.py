@@ -19,8 +19,8 @@ def walk(model, inputs, place, note=lambda layer, inputs, output: None):
     Args:
         model: a functional or Sequential model.
         inputs: a list of tensors.
-        place: a function of (layer, the layer as a function of its tensors alone, its tensors, for each operand whether
-            it is one of these) that returns the layer's output, or a model that is walked through in place of the
+        place: a function of (layer, the layer as a function of its tensors alone, with what else the call holds in
+            its list `constants`, its tensors, for each operand whether it is one of these) that returns the layer's output, or a model that is walked through in place of the
             layer. Its tensors are those that depend on the inputs; what else a call holds (numbers, weights, masks) is
             a constant.
         note: a function of (layer or inner model, its tensors, its output), called after each.
@@ -46,6 +46,7 @@ def walk(model, inputs, place, note=lambda layer, inputs, output: None):
                 kwargs_now["training"] = False
             return compute(*args_now, **kwargs_now)
 
+        function.constants = [v for v, known in zip(values, is_tensor) if not known and v is not None]
         if isinstance(layer, keras.Model):
             output = through(layer, in_order(layer, args, kwargs))
         elif not tensors:
@@ -70,14 +71,18 @@ def walk(model, inputs, place, note=lambda layer, inputs, output: None):
 
 def whole_layer(layer, function, tensors, is_tensor):
     """For `walk`: the output of a layer as it is, on a tensor of its own."""
-    if getattr(getattr(layer, "activation", layer), "__name__", type(layer).__name__).lower() in LEAKY:
+    if is_leaky(layer):
         tensors = kept_apart(tensors)
     output = function(*tensors)
     # a dropout returns its input, and each place has a tensor of its own
     return keras.tree.map_structure(lambda t: tf.identity(t) if any(t is x for x in tensors) else t, output)
 
 
-LEAKY = ("leakyrelu", "leaky_relu")
+def is_leaky(layer):
+    """Whether TensorFlow's graph optimizer would lose the slope of a layer or operation: see `kept_apart`."""
+    activation = getattr(layer, "activation", layer)
+    name = getattr(activation, "__name__", type(activation).__name__).lower()
+    return name in ("leakyrelu", "leaky_relu", "mish") or bool(getattr(activation, "negative_slope", 0))
 
 
 def kept_apart(tensors):

@@ -42,8 +42,6 @@ def lrp(
         layer: the name of a layer: return the relevance of its output instead of that of the input.
     """
     f, x, target = checked(model, x, target, explain, batch_size)
-    composite = checked_composite(composite)
-    _check_box(x, composite)
     return _backward(f, x, target, composite, "score", batch_size, layer)
 
 
@@ -65,26 +63,23 @@ def deep_taylor(model, x, target=None, low=0.0, high=1.0, layer=None, *, explain
     if low is not None:
         low, high = np.asarray(low, f.dtype), np.asarray(high, f.dtype)
         composite = {composites.FIRST: rules.z_box(low=low, high=high)} | composites.DEEP_TAYLOR
-        _check_box(x, composite)
     return _backward(f, x, target, composite, "score", batch_size, layer)
 
 
-def _check_box(x, composite):
-    """Raise unless the images lie in the box of the z-box rule, where a composite has that for the first layer."""
-    rule = composite.get(composites.FIRST)
-    if rule is None or rule.function is not rules.z_box.function:
-        return
-    low, high = (np.asarray(rule.value(name), x.dtype) for name in ("low", "high"))
-    try:
-        inside = np.all(low < high) and np.all(x >= low) and np.all(x <= high)
-    except ValueError:  # bounds for what a layer makes of the pixels, of another shape
-        inside = np.all(low < high)
-    if not inside:
-        raise ValueError(
-            f"x must lie between low and high. Received: x from {x.min():.4g} to {x.max():.4g}, bounds {low} and "
-            f"{high}. Give the bounds of your pixels, z_box(low=, high=), or choose another first rule: w_square is "
-            "for pixels without bounds (deep_taylor: low=None, high=None)."
-        )
+def _check_boxes(x, boxes):
+    """Raise unless the images lie in the boxes `(low, high)` of z-box rules that read pixels."""
+    for bounds in boxes:
+        low, high = (np.asarray(bound, x.dtype) for bound in bounds)
+        try:
+            inside = np.all(low < high) and np.all(x >= low) and np.all(x <= high)
+        except ValueError:  # bounds for what a layer makes of the pixels, of another shape
+            inside = np.all(low < high)
+        if not inside:
+            raise ValueError(
+                f"x must lie between low and high. Received: x from {x.min():.4g} to {x.max():.4g}, bounds {low} and "
+                f"{high}. Give the bounds of your pixels, z_box(low=, high=), or choose another first rule: w_square "
+                "is for pixels without bounds (deep_taylor: low=None, high=None)."
+            )
 
 
 def guided_backprop(model, x, target=None, *, explain="logit", batch_size=None):
@@ -169,13 +164,14 @@ def relevance_ledger(model, x, target=None, composite=composites.EPSILON_PLUS, *
         rest: what biases take). inputs + bias + stabiliser = incoming. A layer with an activation has two rows.
     """
     f, x, target = checked(model, x, target, explain, None)
-    composite = checked_composite(composite)
-    _check_box(x, composite)
     trace = Trace(f.model, x, composite, explain="output")
+    _check_boxes(x, trace.boxes)
     _check_values(f, x, trace.scores)
     rows = []
     for step, R, lower, absorbed in trace.back(_start(trace.scores, target), ledger=True):
-        incoming, inputs, stabiliser = (_sums(tensors, len(x)) for tensors in ([R], lower, absorbed))
+        incoming, inputs, stabiliser = (
+            _sums(tensors, len(x)) for tensors in ([R], lower, [taken for taken, _ in absorbed])
+        )
         kind = type(step.part).__name__
         rows.append(LedgerRow(step.part.layer.name, kind, incoming, inputs, incoming - inputs - stabiliser, stabiliser))
     return rows
@@ -192,17 +188,21 @@ def _start(scores, target):
 
 def _backward(f, x, target, composite, seed, batch_size, layer=None):
     """The map of each image, of the input or of the output of `layer`."""
+    composite, boxes = checked_composite(composite), []
 
     def relevance(x, target):
         trace = Trace(f.model, x, composite, explain="output")
         if composite in (composites.GUIDED, composites.DECONVOLUTION):
             _warn_without_relus(f, trace)
-        _check_layer(trace, layer)
+        boxes.extend(trace.boxes)
         start = _start(trace.scores, target)
         start = start if seed == "score" else tf.one_hot(target, f.classes, dtype=trace.scores.dtype)
         return trace.scores, trace.relevance(start, layer)
 
     run = _compiled(f, (composites.key_of(composite), seed, layer), relevance, LABELS)
+    run.boxes = run.boxes or boxes  # of the trace that has been compiled
+    if len(x):
+        _check_boxes(x, run.boxes)
     scores, R = f.in_batches(run, x, target, batch_size=batch_size)
     refuse_unless_finite(R, "relevances", f.name)
     if seed == "score" and len(x):
@@ -218,19 +218,12 @@ def _warn_without_relus(f, trace):
         warn(f"{f.name!r} has no ReLU, so this map is its gradient.")
 
 
-def _check_layer(trace, layer):
-    if layer is not None and trace.outputs.get(layer) is None:
-        names = [name for name, tensor in trace.outputs.items() if tensor is not None]
-        state = "is merged with the next, or stands in several places" if layer in trace.outputs else "is not there"
-        raise ValueError(f"The layer {layer!r} {state}. Expected one of: {', '.join(names)}.")
-
-
 class _Compiled:
     """A compiled function of (images, ...) -> (scores, maps), whose first scores are compared with the model's own."""
 
     def __init__(self, f, function):
         self.f, self.function = f, function
-        self.checked = False
+        self.checked, self.boxes = False, ()
         self.explained_loss = 0.0  # the largest loss of relevance that turned out not to be the stabilisers'
 
     def __call__(self, x, *others):
@@ -279,7 +272,8 @@ def _warn_of_losses(f, run, R, scores, x, target, composite, layer):
     for passage in trace.back(_start(trace.scores, target[worst : worst + 1]), ledger=True):
         if layer is not None and passage.step.output is trace.outputs[layer]:
             break
-        taken += sum(float(tf.reduce_sum(absorbed)) for absorbed in passage.absorbed)
+        # where a unit has no contributions at all, as of one sign in alpha-beta, that is not the stabiliser's doing
+        taken += sum(float(tf.reduce_sum(all_of_it - of_nothing)) for all_of_it, of_nothing in passage.absorbed)
     if abs(taken) > ABSORBED * abs(score[worst]):
         warn(
             f"Stabilisers take {abs(taken / score[worst]):.0%} of the score {score[worst]:.3g} of image {worst}: they "

@@ -19,14 +19,14 @@ from .checks import (
     rows,
     whole_number,
 )
-from .graph import BUILDING, walk, whole_layer
+from .graph import BUILDING, is_leaky, walk, whole_layer
 from .logits import logits_of
 from .outputs import (
     advice_behind_the_input,
     chunk,
     refuse_hidden_head,
     refuse_lost_masks,
-    refuse_mixed_images,
+    refuse_other_compilation,
     refuse_other_graph,
 )
 from .parts import inherits_call
@@ -92,7 +92,8 @@ class Scores:
         self.state = State(model)
         # a class with a __call__ of its own (those of keras-hub have one): its graph is used, and compared with it
         self._own_call = None if type(model).__call__ is keras.Model.__call__ else model
-        self._unchecked, self._no_head_found = True, explain == "logit" and logits is model
+        self._no_head_found = explain == "logit" and logits is model
+        self._seen = 0  # the most images of a batch whose outputs have been looked at, up to 2
         self._compiled = {}
         self.name = model.name
         self.shape = tuple(self.model.inputs[0].shape[1:])
@@ -166,7 +167,13 @@ class Scores:
 
     def __call__(self, x, target=None, batch_size=None):
         """Scores `[n, classes]` of checked images; with `target` `[n]`, only each image's own, `[n]`."""
-        scores = self.in_batches(self._forward, x, batch_size=batch_size)
+
+        def run(x):
+            scores = self._forward(x)
+            self.check_outputs(x, scores)
+            return scores
+
+        scores = self.in_batches(run, x, batch_size=batch_size)
         refuse_unless_finite(scores, "scores", self.name)
         return scores if target is None else scores[np.arange(len(scores)), target]
 
@@ -185,7 +192,7 @@ class Scores:
     def completeness_error(self, R, x, baseline, target, batch_size=None):
         """The sum of each map of `R` minus f_c(x) - f_c(x'), `[n]`."""
         gain = self(x, target, batch_size) - self(baseline, target, batch_size)
-        return R.reshape(len(x), -1).sum(-1) - gain
+        return R.sum(tuple(range(1, R.ndim))) - gain
 
     def batch_size(self, batch_size, x):
         """Check `batch_size`; for None, return about as many images as make 200,000 pixels, at most 256."""
@@ -233,7 +240,7 @@ class Scores:
 
     def _compute(self, x):
         """The scores, as a graph to be compiled: `self.model`, but for a LeakyReLU (see `kept_apart`)."""
-        if any(isinstance(layer, layers.LeakyReLU) for layer in self.state.layers):
+        if any(is_leaky(one) for one in (*self.state.layers, *getattr(self.model, "operations", ()))):
             return walk(self.model, keras.tree.flatten(x), whole_layer)[0]
         return self.model(x, training=False)
 
@@ -261,16 +268,23 @@ class Scores:
 
     def check_outputs(self, x, outputs):
         """Look at the first outputs: are they scores, the model's own, and does each belong to its own image?"""
-        if self._unchecked:
-            outputs = np.asarray(outputs)
+        # in two steps: whether images are mixed cannot be seen on one
+        if self._seen > min(rows(x), 1):
+            return
+        outputs = np.asarray(outputs)
+        if len(outputs) and not self._seen:
             if self._no_head_found:
                 refuse_hidden_head(self, x, outputs)
             refuse_lost_masks(self)
             if self._own_call is not None:
                 refuse_other_graph(self._own_call, x)
-            if len(outputs) > 1:  # whether images are mixed cannot be seen on one
-                refuse_mixed_images(self, x, outputs)
-                self._unchecked = False  # once is enough
+        if len(outputs) > self._seen:
+            refuse_other_compilation(self, x, outputs)
+            self._seen = min(len(outputs), 2)
+
+    def compiled_scores(self, x):
+        """The scores of one batch, unchecked."""
+        return self._forward(x).numpy()
 
 
 LABELS = tf.TensorSpec([None], "int64")

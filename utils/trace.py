@@ -4,9 +4,11 @@ import copy
 import typing
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from . import describe
+from .checks import checked_array, one_of
 from .composites import FIRST, checked_composite, kinds_of, tests_for
 from .graph import as_model, kept_apart, walk
 from .logits import Borrowed, logits_of
@@ -68,6 +70,7 @@ class Trace:
     Attributes:
         steps: a list of `Step`, in the order in which they compute.
         scores: what the model computes, `[n, classes]`.
+        boxes: pairs of bounds, low and high, of the z-box rules that read pixels.
         outputs: name of a layer -> its output; None where several layers have that name, or where it has been merged
             with the next.
 
@@ -81,8 +84,14 @@ class Trace:
         self.composite = checked_composite(composite)
         self.name = model.name
         network = logits_of(model, verbose=False) if explain == "logit" else model
-        self.x = tf.convert_to_tensor(x, network.inputs[0].dtype)
-        self.steps, self.outputs = [], {}
+        one_of(explain, "score to explain", ("logit", "output"))
+        first = network.inputs[0]
+        if not tf.is_tensor(x):
+            x = checked_array(x, "x", tuple(first.shape[1:]), np.dtype(first.dtype), self.name)
+            if not len(x):
+                raise ValueError("A trace needs at least one image. Received: none.")
+        self.x = tf.convert_to_tensor(x, first.dtype)
+        self.steps, self.outputs, self.boxes = [], {}, []
         self._made = {}  # id of a tensor -> the step that made it
         self._depth = {}  # id of a tensor -> the number of linear parts on the way to it
         self._merged = set()  # ids of tensors that are no longer read: what made them is part of the next
@@ -111,6 +120,11 @@ class Trace:
                 lower = pullback(part, step.inputs, R)
             else:
                 lower = step.rule(part, [tf.cast(a, R.dtype) for a in step.inputs], step.output, R)
+            if not isinstance(lower, (list, tuple)) or len(lower) != len(step.inputs):
+                raise ValueError(
+                    f"The rule for {part.layer.name!r} must return a list, what goes on to each of its "
+                    f"{len(step.inputs)} inputs (None for nothing). Received: {type(lower).__name__}."
+                )
             yield Passage(step._replace(part=part), R, lower, part.absorbed)
             for a, r in zip(step.inputs, lower, strict=True):
                 if r is None:
@@ -132,6 +146,7 @@ class Trace:
 
     def relevance(self, R, layer=None):
         """What comes of `R`, in the shape of the scores, to the input, or to the output of the layer of that name."""
+        self.check_layer(layer)
         of_input = None
         for passage in self.back(R):
             if layer is not None and passage.step.output is self.outputs[layer]:
@@ -140,7 +155,17 @@ class Trace:
                 if a is self.x and r is not None:
                     r = tf.cast(r, a.dtype)
                     of_input = r if of_input is None else of_input + r
+        if layer is not None:
+            return tf.zeros_like(self.outputs[layer])
         return tf.zeros_like(self.x) if of_input is None else of_input
+
+    def check_layer(self, layer):
+        """Raise a ValueError unless `layer` is None or the name of a layer whose output is here."""
+        if layer is None or self.outputs.get(layer) is not None:
+            return
+        names = [name for name, tensor in self.outputs.items() if tensor is not None]
+        state = "is merged with the next, or stands in several places" if layer in self.outputs else "is not there"
+        raise ValueError(f"The layer {layer!r} {state}. Expected one of: {', '.join(names)}.")
 
     def beside(self, reference):
         """This trace, with parts that know what they computed in `reference`, a trace of the baseline: for DeepLIFT."""
@@ -179,6 +204,11 @@ class Trace:
                 return inner
         if isinstance(layer, Borrowed) and layer.drop_activation:
             chain = [part for part in chain if not isinstance(part, (Activation, Softmax))]
+        # of keras.ops.pad; another mode, or a constant of its own, is no padding with zeros
+        of_zeros = not any(np.any(value) for value in getattr(function, "constants", ()))
+        pads = type(owner).__name__ == "Pad" and getattr(owner, "mode", "") == "constant" and of_zeros
+        if pads or isinstance(owner, ZERO_PADDING):
+            chain = [part.given(pads_zeros=True) for part in chain]
         for part in chain:
             part, inputs = self._canonized(part, inputs)
             inputs = [self._emit(part, inputs, has_constants=len(is_tensor) > len(inputs))]
@@ -196,7 +226,7 @@ class Trace:
             return part, inputs
         if isinstance(part, Affine) and type(below.part) is Linear and can_take_normalization(below.part):
             merged = with_normalization(below.part, part.layer)
-        elif type(part) is Linear and isinstance(below.part.layer, ZERO_PADDING):
+        elif type(part) is Linear and below.part.pads_zeros:
             merged = with_padding(below.part, part)
         elif isinstance(part, Activation) and type(below.part) is Linear and LinearThenActivation in self.composite:
             merged = LinearThenActivation(below.part, part)
@@ -246,9 +276,11 @@ class Trace:
             names = ", ".join(kind.__name__ for kind in kinds_of(tests[0]))
             self._hidden |= {test: names for test in tests[1:] if isinstance(test, str)}
         rule = self.composite[tests[0]]
-        if isinstance(part, Affine) and depth == 0 and _is_box(self.composite.get(FIRST)):
+        by_kind = all(isinstance(one, type) and issubclass(one, Part) for one in kinds_of(tests[0]))
+        if isinstance(part, Affine) and depth == 0 and by_kind and any(map(_is_box, self.composite.values())):
             return through  # it rescales pixels, as a Rescaling layer does, and their bounds with them
         if depth == 0 and _is_box(rule):
+            self.boxes.append((rule.value("low"), rule.value("high")))
             low, high = bounds_at(inputs[0], rule.value("low"), rule.value("high"), self._made, part)
             return rule(low=low, high=high)
         return rule
@@ -259,6 +291,12 @@ class Trace:
             raise ValueError(
                 f"The line {line!r} of the composite is never reached: {before} stands before it. Put yours in front: "
                 f"{{{line!r}: rule}} | composite."
+            )
+        reads_pixels = {s.part.layer.name for s in self.steps if s.part.reads_pixels and type(s.part) is Linear}
+        if FIRST in self.composite and FIRST in self.outputs and FIRST not in reads_pixels:
+            raise ValueError(
+                f"{FIRST!r} in the composite means the first linear part, and a layer of {self.name!r} that is not the "
+                f"first has that name too. Rename the layer: model.get_layer({FIRST!r}).name = 'another'."
             )
         names = {FIRST, *self.outputs} | {layer.name for step in self.steps for layer in step.part.merged}
         unused = [test for test in self.composite if isinstance(test, str) and test not in names]

@@ -1,5 +1,6 @@
 """What a tensor of a trace comes from: a gate or a signal, pixels with which bounds."""
 
+import numpy as np
 import tensorflow as tf
 
 from .parts import (
@@ -7,6 +8,7 @@ from .parts import (
     DROPOUT,
     Affine,
     Mixing,
+    Product,
     ReLU,
     Routing,
     Through,
@@ -27,19 +29,25 @@ def signal_of(factors, made):
         factors: the tensors that are multiplied.
         made: id of a tensor -> the step that made it.
     """
-    full = [max(sizes, key=lambda size: size or 0) for sizes in zip(*(x.shape[1:] for x in factors))]
-    smaller = [any(a == 1 != b for a, b in zip(x.shape[1:], full)) for x in factors]
+    rank = max(x.shape.rank for x in factors)
+    # as Keras's Multiply: a factor of fewer axes gets new ones behind the first; an unknown size is no 1
+    shapes = [[1] * (rank - x.shape.rank) + [0 if n is None else n for n in x.shape[1:]] for x in factors]
+    full = [next((n for n in sizes if n != 1), 1) for sizes in zip(*shapes)]
+    smaller = [any(a == 1 != b for a, b in zip(shape, full)) for shape in shapes]
     signals = [k for k, x in enumerate(factors) if not (smaller[k] or _comes_from_gate(x, made))]
     return signals[0] if len(signals) == 1 else None
 
 
-def _comes_from_gate(x, made):
-    """Whether `x` comes out of a gate, be it moved or scaled since then."""
-    step, scaled = made.get(id(x)), False
-    while step is not None and isinstance(step.part, (Routing, Through)):
-        scaled = scaled or isinstance(step.part, Through)
-        step = made.get(id(step.inputs[0]))
-    return step is not None and is_gate(step.part, scaled)
+def _comes_from_gate(x, made, scaled=False):
+    """Whether `x` comes out of a gate, or a product of gates, be it moved or scaled since then, or taken from 1."""
+    step = made.get(id(x))
+    if step is None:
+        return False
+    from_one = type(step.part.layer).__name__ == "Subtract" and len(step.inputs) == 1
+    if isinstance(step.part, (Routing, Through, Product)) or from_one:
+        scaled = scaled or (isinstance(step.part, Through) and not inherits_call(step.part.layer, HARMLESS))
+        return all(_comes_from_gate(below, made, scaled) for below in step.inputs)
+    return is_gate(step.part, scaled)
 
 
 def bounds_at(tensor, low, high, made, first):
@@ -54,12 +62,13 @@ def bounds_at(tensor, low, high, made, first):
     while id(tensor) in made:
         steps.insert(0, made[id(tensor)])
         tensor = steps[0].inputs[0]
-    # a ReLU leaves what is between 0 and a bound there
-    moved = [s for s in steps if not isinstance(s.part, (Routing, ReLU)) and not inherits_call(s.part.layer, HARMLESS)]
-    if not moved:
+    steps = [step for step in steps if not inherits_call(step.part.layer, HARMLESS)]
+    # a number bounds pixels wherever they are moved to
+    if all(isinstance(step.part, Routing) for step in steps) and not (np.ndim(low) or np.ndim(high)):
         return low, high
-    for step in moved:
-        if not isinstance(step.part, (Affine, Through, Mixing)) or len(step.inputs) > 1 or _overshoots(step.part):
+    for step in steps:
+        grows = isinstance(step.part, (Affine, Through, Mixing, Routing, ReLU))
+        if not grows or len(step.inputs) > 1 or _overshoots(step.part):
             raise UnsupportedLayerError(
                 f"The z-box rule of {first.layer.name!r} needs the bounds of its inputs, and {step.part.layer.name!r} "
                 f"({type(step.part.layer).__name__}) changes the pixels before it in a way that has none. Choose "

@@ -46,8 +46,9 @@ def places(f):
         def note(layer, inputs, output):
             found.append((layer, {id(x) for x in inputs}, output))
 
-        f.concrete(lambda x: walk(f.model, keras.tree.flatten(x), whole_layer, note)[0])
-        used, kept = {id(found[-1][2])}, []
+        scores = []
+        f.concrete(lambda x: scores.extend(walk(f.model, keras.tree.flatten(x), whole_layer, note)) or scores[0])
+        used, kept = {id(scores[0])}, []
         for k, (layer, inputs, output) in reversed(list(enumerate(found))):
             is_used = any(id(tensor) in used for tensor in keras.tree.flatten(output))
             used |= inputs if is_used else set()
@@ -197,6 +198,12 @@ def average_head(f):
             "A class activation map needs a network that ends in a global average pooling, alone or with one Dense "
             f"layer behind it. Received: {f.name!r}, which ends in {type(last.layer).__name__} after {name}. "
             "grad_cam needs no such end."
+        )
+    masks = [layer for layer in f.state.layers if getattr(layer, "mask_zero", isinstance(layer, keras.layers.Masking))]
+    if masks:
+        raise ValueError(
+            f"{masks[0].name!r} masks places, which the average of {f.name!r} leaves out, so that the score is no "
+            "average over all places of a map. Try grad_cam, or hires_cam, which needs no such end."
         )
     if head is None:
         return averaged, None

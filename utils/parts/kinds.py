@@ -17,6 +17,7 @@ class Part:
     Attributes:
         layer: the Keras layer (or operation) that it comes from.
         merged: other layers that it stands for as well, such as a batch normalization behind a convolution.
+        pads_zeros: it does nothing but put zeros around its input.
         reads_pixels: no linear part comes before it.
         inputs_are_positive: no input can be below 0, so half of a rule vanishes.
         output_is_positive: no output can be below 0.
@@ -26,7 +27,7 @@ class Part:
     """
 
     merged = ()
-    reads_pixels = inputs_are_positive = output_is_positive = only_active = False
+    pads_zeros = reads_pixels = inputs_are_positive = output_is_positive = only_active = False
     reference = absorbed = None
 
     def __init__(self, layer, function):
@@ -124,7 +125,12 @@ class Opaque(Part):
 def inherits_call(layer, types):
     """Whether `layer` is of one of `types` and computes what that type computes, with no `call` of its own."""
     own = "call" in getattr(layer, "__dict__", ())
-    return not own and any(isinstance(layer, t) and type(layer).call is t.call for t in types)
+    return not own and any(isinstance(layer, t) and _computes_as(type(layer), t) for t in types)
+
+
+def _computes_as(own, base):
+    """Whether a class computes what `base` does; a convolution may be changed in its `convolution_op` too."""
+    return own.call is base.call and getattr(own, "convolution_op", 0) is getattr(base, "convolution_op", 0)
 
 
 def is_linear(activation):

@@ -92,7 +92,7 @@ def parts_of(layer, function):
         chain, activation = linear_parts(layer), layer.activation
         return chain if is_linear(activation) else [*chain, _activation_part(layer, activation, activation)]
     if inherits_call(layer, (layers.BatchNormalization,)):
-        if layer.axis not in (-1, len(layer.input.shape) - 1):
+        if layer.axis not in (-1, layer.input_spec.ndim - 1):
             raise UnsupportedLayerError(f"{layer.name!r} normalizes axis {layer.axis}. Expected: the last one.")
         return [Affine(layer, ops.multiply, lambda: scale_and_shift(layer))]
     for kind, types in LAYERS.items():
@@ -119,7 +119,9 @@ def _over_time(layer, function):
     """The parts of a `TimeDistributed` layer: those of the layer inside, at each step of time."""
     chain = parts_of(layer.layer, layer.layer)
     linear = [part for part in chain if hasattr(part, "map")]
-    if linear and not isinstance(layer.layer, layers.BatchNormalization):
+    if inherits_call(layer.layer, (layers.BatchNormalization,)):  # of the last axis, whatever comes before
+        return [part.given(merged=(layer,)) for part in chain]
+    if linear:
         return [*parts_over_time(layer, linear), *chain[len(linear) :]]
     return [type(part).__new__(type(part)).given(layer=layer, function=function) for part in chain[:1]]
 

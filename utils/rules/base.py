@@ -136,7 +136,8 @@ def divide(part, R, z, eps, relative=False, sign=None):
     """R / (z + eps sign(z)) with sign(0) = 1.
 
     Args:
-        part: its list `absorbed`, if it has one, gets what the stabiliser takes, R - s z.
+        part: its list `absorbed`, if it has one, gets what the stabiliser takes, R - s z, and how much of that belongs to
+            units with z = 0, of which nothing can be handed on.
         relative: eps times the root mean square of z over the part, image by image.
         sign: that of all z, where it is known that none is below 0, or none above.
     """
@@ -148,7 +149,7 @@ def divide(part, R, z, eps, relative=False, sign=None):
         eps = eps * tf.sqrt(mean) + np.finfo(z.dtype.as_numpy_dtype).tiny  # of z = 0 everywhere, nothing is left
     s = R / (z + eps * sign)
     if part.absorbed is not None:
-        part.absorbed.append(R - s * z)
+        part.absorbed.append((R - s * z, tf.where(z == 0, R, tf.zeros_like(R))))
     return s
 
 

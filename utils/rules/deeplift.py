@@ -87,10 +87,20 @@ def rescale_product(part, inputs, output, R):
     lower, factors, references = [], list(inputs), list(part.reference[0])
     while len(factors) > 1:
         last = (factors.pop() + references.pop()) / 2
-        others = sum(functools.reduce(tf.multiply, some) for some in (factors, references)) / 2
-        R, back = pullback(tf.multiply, [others, last], R)
+        others = sum(functools.reduce(_times, some) for some in (factors, references)) / 2
+        R, back = pullback(_times, [others, last], R)
         lower.insert(0, back)
     return [R, *lower]
+
+
+def _times(a, b):
+    """The product as Keras's `Multiply` has it: a factor of fewer axes gets new ones behind the first."""
+    rank = max(a.shape.rank, b.shape.rank)
+    for _ in range(rank - a.shape.rank):
+        a = tf.expand_dims(a, 1)
+    for _ in range(rank - b.shape.rank):
+        b = tf.expand_dims(b, 1)
+    return a * b
 
 
 @rule

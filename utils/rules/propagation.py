@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from ..parts import Product
 from .base import (
     EPS,
     bias_of,
@@ -45,8 +46,11 @@ def deconvolution(part, inputs, output, R):
 def epsilon(part, inputs, output, R, eps=EPS, bias=True, relative=False):
     """LRP-epsilon: R_j = sum_k a_j w_jk / (z_k + eps sign(z_k)) R_k, z_k = sum_j a_j w_jk + b_k; LRP-0 for eps -> 0.
 
-    Bach et al. (2015, doi:10.1371/journal.pone.0130140), equation 58. `bias=False` leaves b_k out of z_k.
+    Bach et al. (2015, doi:10.1371/journal.pone.0130140), equation 58. `bias=False` leaves b_k out of z_k. At a product
+    of several factors, each accounts for the same share.
     """
+    if isinstance(part, Product):
+        R = R / len(inputs)
     if not bias and bias_of(part) is not None:
         s = divide(part, R, output - bias_of(part), eps, relative)
     elif part.only_active:  # tf.nn.relu, the ReLU itself, is not computed twice
