@@ -19,10 +19,10 @@ def walk(model, inputs, place, note=lambda layer, inputs, output: None):
     Args:
         model: a functional or Sequential model.
         inputs: a list of tensors.
-        place: a function of (layer, the layer as a function of its tensors alone, with what else the call holds in
-            its list `constants`, its tensors, for each operand whether it is one of these) that returns the layer's output, or a model that is walked through in place of the
+        place: a function of (layer, the layer as a function of its tensors alone, its tensors, for each operand whether
+            it is one of these) that returns the layer's output, or a model that is walked through in place of the
             layer. Its tensors are those that depend on the inputs; what else a call holds (numbers, weights, masks) is
-            a constant.
+            a constant; the function has them in its list `constants`.
         note: a function of (layer or inner model, its tensors, its output), called after each.
     """
     known = {id(x): x for x in inputs}

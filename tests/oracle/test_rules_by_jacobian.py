@@ -123,7 +123,9 @@ def test_each_rule_is_a_sum_over_the_jacobian(name):
         z = W @ a.ravel() + b
         assert np.allclose(network_.model(x[None]).numpy()[0], z, atol=1e-12)
         for rule_name in some_rules(name, positive=a is not x):
-            expected = relevance_of_units(rule_name, W, b, a.ravel(), z, *bounds_of(rule_name, shape))
+            low, high = bounds_of(rule_name, shape)
+            low = low if a is x else plus(low)  # a ReLU takes the bounds of pixels along
+            expected = relevance_of_units(rule_name, W, b, a.ravel(), z, low, high)
             error = np.abs(network_.relevance(x, rules_for(shape)[rule_name]) - expected).max()
             assert error < 1e-10 * max(1, np.abs(expected).max()), (rule_name, error)
 

@@ -136,7 +136,7 @@ def divide(part, R, z, eps, relative=False, sign=None):
     """R / (z + eps sign(z)) with sign(0) = 1.
 
     Args:
-        part: its list `absorbed`, if it has one, gets what the stabiliser takes, R - s z, and how much of that belongs to
+        part: its list `absorbed`, if it has one, gets what the stabiliser takes, R - s z, and how much of that came to
             units with z = 0, of which nothing can be handed on.
         relative: eps times the root mean square of z over the part, image by image.
         sign: that of all z, where it is known that none is below 0, or none above.
