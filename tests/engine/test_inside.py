@@ -114,8 +114,15 @@ WHOLE_TABLES = dict(NAMED) | {
 }
 
 
-@pytest.mark.parametrize("composite", WHOLE_TABLES)
-@pytest.mark.parametrize("build", [plain_net, residual_net, late_relu_net])
+SOME_TABLES = ("EPSILON", "EPSILON_GAMMA_BOX", "ALPHA2_BETA1")
+SOME_TABLES += ("gamma without the bias", "flat on top", "w-square above")
+
+
+@pytest.mark.parametrize(
+    ("build", "composite"),
+    [(plain_net, name) for name in WHOLE_TABLES]
+    + [(build, name) for build in (residual_net, late_relu_net) for name in SOME_TABLES],
+)
 def test_relevance_that_begins_at_the_scores_is_that_of_the_general_rules(build, composite):
     table, model = WHOLE_TABLES[composite], built(build)
     names = {layer.name for layer in model.layers}

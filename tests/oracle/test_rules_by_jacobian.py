@@ -103,7 +103,7 @@ LAYERS = {
 WITH_ALL_RULES = ("Dense", "Conv2D with strides", "Conv2D and norm", "padding and Conv2D")
 FEW_RULES = ("epsilon", "gamma", "alpha2_beta1", "z_box of channels", "w_square with bias", "flat")
 SHORTER_IF_POSITIVE = ("gamma", "alpha2_beta1")  # rules that compute less of inputs that are 0 or more
-OF_GROUPS = ("gamma", "z_box of channels", "flat")  # Keras compiles a convolution in groups again at each call
+OF_GROUPS = ("gamma", "flat")  # Keras compiles a convolution in groups again at each call
 
 
 def some_rules(name, positive):
