@@ -272,6 +272,8 @@ class Scores:
         if self._seen > min(rows(x), 1):
             return
         outputs = np.asarray(outputs)
+        if not np.isfinite(outputs).all():
+            return  # refused for that
         if len(outputs) and not self._seen:
             if self._no_head_found:
                 refuse_hidden_head(self, x, outputs)

@@ -204,10 +204,7 @@ class Trace:
                 return inner
         if isinstance(layer, Borrowed) and layer.drop_activation:
             chain = [part for part in chain if not isinstance(part, (Activation, Softmax))]
-        # of keras.ops.pad; another mode, or a constant of its own, is no padding with zeros
-        of_zeros = not any(np.any(value) for value in getattr(function, "constants", ()))
-        pads = type(owner).__name__ == "Pad" and getattr(owner, "mode", "") == "constant" and of_zeros
-        if pads or isinstance(owner, ZERO_PADDING):
+        if isinstance(owner, ZERO_PADDING) or _pads_zeros(owner, function):
             chain = [part.given(pads_zeros=True) for part in chain]
         for part in chain:
             part, inputs = self._canonized(part, inputs)
@@ -324,6 +321,13 @@ def _opened(layer, function, inputs):
         return as_model(layer, function, inputs)
     except Exception:  # whatever a call of the reader's own does with symbolic tensors
         return None
+
+
+def _pads_zeros(operation, function):
+    """Whether `operation` is keras.ops.pad with zeros: in no other mode, and with no constant of its own."""
+    if type(operation).__name__ != "Pad" or operation.mode != "constant":
+        return False
+    return not any(tf.is_tensor(value) or np.any(value) for value in function.constants)
 
 
 def _is_box(rule):

@@ -64,7 +64,8 @@ def bounds_at(tensor, low, high, made, first):
         tensor = steps[0].inputs[0]
     steps = [step for step in steps if not inherits_call(step.part.layer, HARMLESS)]
     # a number bounds pixels wherever they are moved to
-    if all(isinstance(step.part, Routing) for step in steps) and not (np.ndim(low) or np.ndim(high)):
+    moved = not all(isinstance(step.part, Routing) for step in steps)
+    if not steps or not (moved or np.ndim(low) or np.ndim(high)):
         return low, high
     for step in steps:
         grows = isinstance(step.part, (Affine, Through, Mixing, Routing, ReLU))
