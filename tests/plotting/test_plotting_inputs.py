@@ -1,5 +1,7 @@
 """What figures accept, what they refuse and how, and the words that a figure carries for those who cannot see it."""
 
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers import ROOT
 from utils import plotting
@@ -310,14 +313,15 @@ def figures():
 def test_each_figure_carries_an_alternative_text(name, monkeypatch):
     shown = []
     monkeypatch.setattr(matplotlib, "get_backend", lambda: "inline")
-    monkeypatch.setattr(style, "display", lambda figure, metadata: shown.append((figure, metadata)))
+    monkeypatch.setattr(style, "display", lambda data, raw, metadata: shown.append((data, metadata)))
     draw, words = figures()[name]
     draw(alt="what I say")
     draw()
-    (_, mine), (figure, default) = shown
+    (_, mine), (data, default) = shown
     assert mine == {"image/png": {"alt": "what I say"}}
     assert words in default["image/png"]["alt"]
-    assert isinstance(figure, plt.Figure) and not plt.get_fignums()  # shown once, and closed
+    assert data["text/plain"].startswith("<Figure size") and not plt.get_fignums()  # shown once, and closed
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).mode == "RGB"
 
 
 IN_A_NOTEBOOK = """
