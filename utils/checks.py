@@ -84,6 +84,17 @@ def check_connections(model):
 # --- arrays
 
 
+def type_of(tensor):
+    """The NumPy type of a symbolic input, or a ValueError if it holds no numbers."""
+    try:
+        return np.dtype(keras.backend.standardize_dtype(tensor.dtype))
+    except TypeError:
+        raise ValueError(
+            f"The input {tensor.name!r} is of type {tensor.dtype}. Expected: numbers. Explain the model behind the "
+            "layer that turns them into numbers."
+        ) from None
+
+
 def rows(x):
     """How many images: of an array, or of a list of arrays of one length."""
     return len(x) if isinstance(x, np.ndarray) else len(keras.tree.flatten(x)[0])

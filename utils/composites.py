@@ -151,3 +151,24 @@ def checked_composite(composite):
 def key_of(composite):
     """A hashable key, the same for composites of the same content, so that an equal table is not compiled again."""
     return tuple(composite.items())
+
+
+def refuse_lines_without_effect(trace):
+    """Raise a ValueError if a line of the composite of `trace` serves no part of its model."""
+    composite = trace.composite
+    if trace.hidden:
+        line, before = trace.hidden.popitem()
+        raise ValueError(
+            f"The line {line!r} of the composite is never reached: {before} stands before it. Put yours in front: "
+            f"{{{line!r}: rule}} | composite."
+        )
+    of_pixels = {s.part.layer.name for s in trace.steps if s.part.reads_pixels and type(s.part) is Linear}
+    if FIRST in composite and FIRST in trace.outputs and FIRST not in of_pixels:
+        raise ValueError(
+            f"{FIRST!r} in the composite means the first linear part, and a layer of {trace.name!r} that is not the "
+            f"first has that name too. Rename the layer: model.get_layer({FIRST!r}).name = 'another'."
+        )
+    names = {FIRST, *trace.outputs} | {layer.name for step in trace.steps for layer in step.part.merged}
+    unused = [test for test in composite if isinstance(test, str) and test not in names]
+    if unused:
+        raise ValueError(f"The composite names layers that {trace.name!r} does not have: {unused}.")

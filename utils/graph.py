@@ -108,6 +108,20 @@ def as_model(layer, function, tensors):
         return keras.Model(symbols, function(*symbols, compute=layer.call))
 
 
+def opened(layer, function, inputs):
+    """A layer that is made of others as a model of them, a comparison as its result; None for anything else."""
+    if not isinstance(layer, keras.Layer):
+        output = function(*inputs)
+        # a comparison, such as that which makes a mask, has no slope, and so no relevance goes through it
+        return None if any(t.dtype.is_floating for t in keras.tree.flatten(output)) else output
+    if type(layer).__module__.startswith("keras.src.layers."):
+        return None
+    try:
+        return as_model(layer, function, inputs)
+    except Exception:  # whatever a call of the reader's own does with symbolic tensors
+        return None
+
+
 @contextlib.contextmanager
 def without_record(tensors, layers=()):
     """Drop the records that layers keep of the symbolic calls inside: of their own, and of those that read them.

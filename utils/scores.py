@@ -17,6 +17,7 @@ from .checks import (
     one_of,
     refuse_unless_finite,
     rows,
+    type_of,
     whole_number,
 )
 from .graph import BUILDING, is_leaky, walk, whole_layer
@@ -97,7 +98,7 @@ class Scores:
         self._compiled = {}
         self.name = model.name
         self.shape = tuple(self.model.inputs[0].shape[1:])
-        self.dtype = _type_of(self.model.inputs[0])
+        self.dtype = type_of(self.model.inputs[0])
         self.is_half = any(getattr(one, "compute_dtype", "") in ("float16", "bfloat16") for one in self.state.layers)
         embeddings = [layer for layer in self.state.layers if inherits_call(layer, (layers.Embedding,))]
         self.embedding = embeddings[0] if embeddings else None
@@ -146,7 +147,7 @@ class Scores:
                 f"{names}, or a dictionary with these names."
             )
         arrays = [
-            checked_array(values, f"x, {tensor.name!r},", tuple(tensor.shape[1:]), _type_of(tensor), self.name)
+            checked_array(values, f"x, {tensor.name!r},", tuple(tensor.shape[1:]), type_of(tensor), self.name)
             for values, tensor in zip(x, tensors)
         ]
         if len({len(values) for values in arrays}) > 1:
@@ -295,13 +296,3 @@ LABELS = tf.TensorSpec([None], "int64")
 def _begins_with_rescaling(model):
     first = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)][:2]
     return any(inherits_call(layer, (layers.Rescaling, layers.Normalization)) for layer in first)
-
-
-def _type_of(tensor):
-    try:
-        return np.dtype(keras.backend.standardize_dtype(tensor.dtype))
-    except TypeError:
-        raise ValueError(
-            f"The input {tensor.name!r} is of type {tensor.dtype}. Expected: numbers. Explain the model behind the "
-            "layer that turns them into numbers."
-        ) from None

@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from . import describe
 from .checks import checked_array, one_of
-from .composites import FIRST, checked_composite, kinds_of, tests_for
-from .graph import as_model, kept_apart, walk
+from .composites import checked_composite, kinds_of, refuse_lines_without_effect, tests_for
+from .graph import kept_apart, opened, walk
 from .logits import Borrowed, logits_of
 from .parts import (
-    ZERO_PADDING,
     Activation,
     Affine,
     Linear,
@@ -28,6 +27,7 @@ from .parts import (
     Weighted,
     can_take_normalization,
     is_positive,
+    pads_zeros,
     parts_of,
     rescaling,
     with_normalization,
@@ -70,6 +70,7 @@ class Trace:
     Attributes:
         steps: a list of `Step`, in the order in which they compute.
         scores: what the model computes, `[n, classes]`.
+        hidden: a line of the composite that is never reached -> the words for the line before it.
         boxes: pairs of bounds, low and high, of the z-box rules that read pixels.
         outputs: name of a layer -> its output; None where several layers have that name, or where it has been merged
             with the next.
@@ -91,14 +92,13 @@ class Trace:
             if not len(x):
                 raise ValueError("A trace needs at least one image. Received: none.")
         self.x = tf.convert_to_tensor(x, first.dtype)
-        self.steps, self.outputs, self.boxes = [], {}, []
+        self.steps, self.outputs, self.boxes, self.hidden = [], {}, [], {}
         self._made = {}  # id of a tensor -> the step that made it
         self._depth = {}  # id of a tensor -> the number of linear parts on the way to it
         self._merged = set()  # ids of tensors that are no longer read: what made them is part of the next
-        self._hidden = {}  # a line for FIRST or a name that is never reached -> the words for the line before it
         (self.scores,) = walk(network, [self.x], self._place, self._note)
         self.outputs = {name: None if id(t) in self._merged else t for name, t in self.outputs.items()}
-        self._refuse_lines_without_effect()
+        refuse_lines_without_effect(self)
 
     # --- back
 
@@ -116,26 +116,13 @@ class Trace:
             part = step.part.given(
                 only_active=only_active and not step.part.output_is_positive, absorbed=[] if ledger else None
             )
-            if step.rule is None:
-                lower = pullback(part, step.inputs, R)
-            else:
-                lower = step.rule(part, [tf.cast(a, R.dtype) for a in step.inputs], step.output, R)
-            if not isinstance(lower, (list, tuple)) or len(lower) != len(step.inputs):
-                raise ValueError(
-                    f"The rule for {part.layer.name!r} must return a list, what goes on to each of its "
-                    f"{len(step.inputs)} inputs (None for nothing). Received: {type(lower).__name__}."
-                )
+            lower = _handed_down(step._replace(part=part), R)
             yield Passage(step._replace(part=part), R, lower, part.absorbed)
-            for a, r in zip(step.inputs, lower, strict=True):
-                if r is None:
-                    continue
-                if not a.shape.is_compatible_with(r.shape):
-                    raise ValueError(
-                        f"The rule for {part.layer.name!r} returned shape {r.shape} for an input of {a.shape}."
-                    )
-                sum_so_far, active_so_far = came.get(id(a), (None, True))
-                r, active = tf.cast(r, a.dtype), self._spares_zeros(step, a, only_active)
-                came[id(a)] = r if sum_so_far is None else sum_so_far + r, active_so_far and active
+            for a, r in zip(step.inputs, lower):
+                if r is not None:
+                    so_far, active_so_far = came.get(id(a), (None, True))
+                    active = active_so_far and self._spares_zeros(step, a, only_active)
+                    came[id(a)] = r if so_far is None else so_far + r, active
 
     def _spares_zeros(self, step, a, only_active):
         """Whether what `step` hands to its input `a` is 0 wherever `a` is 0 or less."""
@@ -153,7 +140,6 @@ class Trace:
                 return passage.incoming
             for a, r in zip(passage.step.inputs, passage.lower):
                 if a is self.x and r is not None:
-                    r = tf.cast(r, a.dtype)
                     of_input = r if of_input is None else of_input + r
         if layer is not None:
             return tf.zeros_like(self.outputs[layer])
@@ -198,13 +184,13 @@ class Trace:
             if tests_for(opaque, False, self.composite):
                 chain = [opaque]
             else:
-                inner = _opened(owner, function, inputs)
+                inner = opened(owner, function, inputs)
                 if inner is None:
                     raise
                 return inner
         if isinstance(layer, Borrowed) and layer.drop_activation:
             chain = [part for part in chain if not isinstance(part, (Activation, Softmax))]
-        if isinstance(owner, ZERO_PADDING) or _pads_zeros(owner, function):
+        if pads_zeros(owner, function):
             chain = [part.given(pads_zeros=True) for part in chain]
         for part in chain:
             part, inputs = self._canonized(part, inputs)
@@ -271,7 +257,7 @@ class Trace:
             return Rule(_refuse)  # only if relevance comes here at all: a gate gets none
         if not isinstance(tests[0], str):  # a name may stand before FIRST, a kind of part is meant for all others
             names = ", ".join(kind.__name__ for kind in kinds_of(tests[0]))
-            self._hidden |= {test: names for test in tests[1:] if isinstance(test, str)}
+            self.hidden |= {test: names for test in tests[1:] if isinstance(test, str)}
         rule = self.composite[tests[0]]
         by_kind = all(isinstance(one, type) and issubclass(one, Part) for one in kinds_of(tests[0]))
         if isinstance(part, Affine) and depth == 0 and by_kind and any(map(_is_box, self.composite.values())):
@@ -282,23 +268,23 @@ class Trace:
             return rule(low=low, high=high)
         return rule
 
-    def _refuse_lines_without_effect(self):
-        if self._hidden:
-            line, before = self._hidden.popitem()
-            raise ValueError(
-                f"The line {line!r} of the composite is never reached: {before} stands before it. Put yours in front: "
-                f"{{{line!r}: rule}} | composite."
-            )
-        reads_pixels = {s.part.layer.name for s in self.steps if s.part.reads_pixels and type(s.part) is Linear}
-        if FIRST in self.composite and FIRST in self.outputs and FIRST not in reads_pixels:
-            raise ValueError(
-                f"{FIRST!r} in the composite means the first linear part, and a layer of {self.name!r} that is not the "
-                f"first has that name too. Rename the layer: model.get_layer({FIRST!r}).name = 'another'."
-            )
-        names = {FIRST, *self.outputs} | {layer.name for step in self.steps for layer in step.part.merged}
-        unused = [test for test in self.composite if isinstance(test, str) and test not in names]
-        if unused:
-            raise ValueError(f"The composite names layers that {self.name!r} does not have: {unused}.")
+
+def _handed_down(step, R):
+    """What the rule of a step hands to each of its inputs, in their types and shapes."""
+    if step.rule is None:
+        lower = pullback(step.part, step.inputs, R)
+    else:
+        lower = step.rule(step.part, [tf.cast(a, R.dtype) for a in step.inputs], step.output, R)
+    name = step.part.layer.name
+    if not isinstance(lower, (list, tuple)) or len(lower) != len(step.inputs):
+        raise ValueError(
+            f"The rule for {name!r} must return a list, what goes on to each of its {len(step.inputs)} inputs (None "
+            f"for nothing). Received: {type(lower).__name__}."
+        )
+    for a, r in zip(step.inputs, lower):
+        if r is not None and not a.shape.is_compatible_with(r.shape):
+            raise ValueError(f"The rule for {name!r} returned shape {r.shape} for an input of {a.shape}.")
+    return [r if r is None else tf.cast(r, a.dtype) for a, r in zip(step.inputs, lower)]
 
 
 def _refuse(part, inputs, output, R):
@@ -307,27 +293,6 @@ def _refuse(part, inputs, output, R):
         f"{type(part).__name__}.\nWhat works here: lrp with a line for it, {{{type(part).__name__}: rule}} | "
         "composite; the gradient methods; the class activation maps."
     )
-
-
-def _opened(layer, function, inputs):
-    """A layer that is made of others as a model of them, a comparison as its result; None for anything else."""
-    if not isinstance(layer, keras.Layer):
-        output = function(*inputs)
-        # a comparison, such as that which makes a mask, has no slope, and so no relevance goes through it
-        return None if any(t.dtype.is_floating for t in keras.tree.flatten(output)) else output
-    if type(layer).__module__.startswith("keras.src.layers."):
-        return None
-    try:
-        return as_model(layer, function, inputs)
-    except Exception:  # whatever a call of the reader's own does with symbolic tensors
-        return None
-
-
-def _pads_zeros(operation, function):
-    """Whether `operation` is keras.ops.pad with zeros: in no other mode, and with no constant of its own."""
-    if type(operation).__name__ != "Pad" or operation.mode != "constant":
-        return False
-    return not any(tf.is_tensor(value) or np.any(value) for value in function.constants)
 
 
 def _is_box(rule):

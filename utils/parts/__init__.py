@@ -32,6 +32,7 @@ from .layers import (
     ZERO_PADDING,
     is_gate,
     is_positive,
+    pads_zeros,
     parts_of,
     rescaling,
 )

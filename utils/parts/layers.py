@@ -1,6 +1,7 @@
 """Which layers and operations are supported, and what parts each consists of."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
@@ -202,3 +203,10 @@ def is_gate(part, scaled=False):
     ceiling = getattr(part.layer, "max_value", None) or names & {"relu6", "Relu6"}
     squashes = names & GATES or (isinstance(part, ReLU) and scaled and ceiling)
     return isinstance(part, (Activation, Softmax)) and bool(squashes)
+
+
+def pads_zeros(layer, function):
+    """Whether a layer, or keras.ops.pad in its default mode and with no constant of its own, puts zeros around."""
+    if type(layer).__name__ != "Pad" or getattr(layer, "mode", "") != "constant":
+        return isinstance(layer, ZERO_PADDING)
+    return not any(tf.is_tensor(value) or np.any(value) for value in function.constants)

@@ -49,31 +49,40 @@ def rescale_max(part, inputs, output, R):
 
 
 def _has_separate_windows(layer, x):
-    """Whether each value of `x` is in exactly one window of the two-dimensional pooling `layer`."""
+    """Whether no value of `x` is in two windows of the two-dimensional pooling `layer`."""
     if not inherits_call(layer, (layers.MaxPooling2D,)) or layer.pool_size != tuple(layer.strides):
         return False
     sizes = x.shape[1:3]
-    return None not in sizes and all(size % pool == 0 for size, pool in zip(sizes, layer.pool_size))
+    if None in sizes:
+        return False
+    return layer.padding == "valid" or all(size % pool == 0 for size, pool in zip(sizes, layer.pool_size))
 
 
 def _rescale_windows(layer, x, y, references, y_ref, R):
-    """As `rescale_max`, in one backward pass: of a window, the picture with the larger maximum has the only winner."""
+    """As `rescale_max`, in one backward pass through the pooling: of the image, with R as it is.
+
+    What belongs to a window is multiplied in afterwards, since no window shares a value with another. The winners of
+    the reference are found once, also if it is the same for all images.
+    """
     (x_ref,), (p, q) = references, layer.pool_size
+    (height, width), (rows, columns) = x.shape[1:3], y.shape[1:3]
+    h, w = rows * p, columns * q  # without what is left over
 
-    def of_windows(values):  # [n, h, w, c] -> [n, h / p, p, w / q, q, c]
-        _, h, w, c = values.shape
-        return tf.reshape(values, [-1, h // p, p, w // q, q, c])
+    def at_winners(values, maximum, upper):
+        size = [1, p, q, 1]
+        return tf.raw_ops.MaxPoolGrad(
+            orig_input=values[:, :h, :w], orig_output=maximum, grad=upper, ksize=size, strides=size, padding="VALID"
+        )
 
-    def to_windows(values):  # [n, h / p, w / q, c], one for each window
-        return values[:, :, None, :, None]
+    def times(values, of_windows):
+        windows = tf.reshape(values, [-1, rows, p, columns, q, values.shape[-1]])
+        return tf.reshape(windows * of_windows[:, :, None, :, None], [-1, h, w, values.shape[-1]])
 
-    larger = tf.where(to_windows(y >= y_ref), of_windows(x), of_windows(x_ref))
-    larger, size = tf.reshape(larger, tf.shape(x)), [1, p, q, 1]
-    m = tf.raw_ops.MaxPoolGrad(
-        orig_input=larger, orig_output=tf.maximum(y, y_ref), grad=R, ksize=size, strides=size, padding="VALID"
-    )
-    difference = tf.reshape(of_windows(m) * to_windows(y - y_ref), tf.shape(x))
-    return ratio(difference, x - x_ref, otherwise=m)
+    gain = y - y_ref
+    m, winners = at_winners(x, y, R), at_winners(x_ref, y_ref, tf.ones_like(y_ref))
+    difference = times(m, positive(gain)) + times(tf.broadcast_to(winners, tf.shape(m)), R * negative(gain))
+    slope = ratio(difference, (x - x_ref)[:, :h, :w], otherwise=m)
+    return slope if (h, w) == (height, width) else tf.pad(slope, [[0, 0], [0, height - h], [0, width - w], [0, 0]])
 
 
 @rule
