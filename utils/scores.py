@@ -267,8 +267,8 @@ class Scores:
         specs = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in self.model.inputs]
         return specs if len(specs) > 1 else specs[0]
 
-    def check_outputs(self, x, outputs):
-        """Look at the first outputs: are they scores, the model's own, and does each belong to its own image?"""
+    def check_outputs(self, x, outputs, compiled=True):
+        """Look at the first outputs, and at the first compiled ones: are they scores, the model's own, unmixed?"""
         # in two steps: whether images are mixed cannot be seen on one
         if self._seen > min(rows(x), 1):
             return
@@ -283,7 +283,7 @@ class Scores:
                 refuse_other_graph(self._own_call, x)
         if len(outputs) > self._seen:
             refuse_other_compilation(self, x, outputs)
-            self._seen = min(len(outputs), 2)
+            self._seen = min(len(outputs), 2) if compiled else self._seen
 
     def compiled_scores(self, x):
         """The scores of one batch, unchecked."""
