@@ -58,5 +58,5 @@ def benchmarks(session):
     """Speed and memory, beside captum, zennit and pytorch-grad-cam."""
     session.install("-r", "requirements.txt", "torch==2.13.0", "tqdm", "click")
     session.install("--no-deps", "captum==0.9.0", "zennit==0.5.1", "grad-cam==1.5.7", "ttach==0.0.3")
-    for script in ("benchmark", "benchmark_rules", "benchmark_cam"):
+    for script in ("benchmark", "benchmark_calls", "benchmark_rules", "benchmark_cam"):
         session.run("python", f"tools/{script}.py", env={"PYTHONPATH": os.fspath(ROOT)})

@@ -21,7 +21,7 @@ import numbers
 import numpy as np
 import scipy.special
 
-from .checks import whole_number
+from .checks import integer
 from .relevance import deconvolution, deep_taylor, deeplift, guided_backprop, lrp
 from .scores import checked
 
@@ -153,7 +153,7 @@ def quadrature(rule, steps):
     middle, "trapezoid" `steps` points from 0 to 1 with half weight at both ends, "gauss" the nodes
     of Gauss and Legendre, which integrate polynomials up to degree 2 steps - 1 exactly.
     """
-    steps = whole_number(steps, "steps", least=2 if rule == "trapezoid" else 1)
+    steps = integer(steps, "steps", least=2 if rule == "trapezoid" else 1)
     k, even = np.arange(steps), np.full(steps, 1 / steps)
     shifts = {"left": 0, "midpoint": 0.5, "right": 1}
     if isinstance(rule, str) and rule in shifts:
@@ -202,14 +202,14 @@ def smoothgrad(
         method: M: a method of this module, or its name in METHODS.
         variant: "mean"; "square" for the average of M^2 (SmoothGrad-squared, Hooker et al., 2019,
             arXiv:1806.10758); "variance" for that of (M - mean)^2 (VarGrad, Adebayo et al., 2018, arXiv:1810.03307).
-        seed: a whole number; the same seed gives the same noise.
+        seed: an integer; the same seed gives the same noise.
         return_standard_error: also return the standard error of R, in its shape: the deviation
             between the samples divided by the square root of n. Not for the variance.
         **arguments: what else `method` takes; one that has the shape of x (a baseline for each image) goes
             with its image to all noisy copies.
     """
-    samples = whole_number(samples, "samples", least=2 if return_standard_error else 1)
-    seed = whole_number(seed, "seed", least=0)
+    samples = integer(samples, "samples", least=2 if return_standard_error else 1)
+    seed = integer(seed, "seed", least=0)
     if sigma is not None and not (isinstance(sigma, numbers.Real) and np.isfinite(sigma) and sigma >= 0):
         raise ValueError(f"sigma must be a number of at least 0, the deviation of the noise. Received: {sigma!r}.")
     if variant not in ("mean", "square", "variance"):

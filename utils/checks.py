@@ -30,14 +30,14 @@ def one_of(value, name, expected):
     return value
 
 
-def whole_number(value, name, least=1):
-    """Return `value` as an int, or raise a ValueError unless it is a whole number of at least `least`."""
+def integer(value, name, least=1):
+    """Return `value` as an int, or raise a ValueError unless it is an integer of at least `least`."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}. Received: {value!r}.")
+        raise ValueError(f"{name} must be an integer of at least {least}. Received: {value!r}.")
     return number
 
 
@@ -127,7 +127,7 @@ def checked_array(x, name, shape, dtype, model, rescales=False):
     """
     x = as_array(x, name)
     if dtype.kind != "f" and x.dtype.kind not in "iub":
-        raise ValueError(f"{name} must hold whole numbers ({dtype}). Received: {x.dtype}.")
+        raise ValueError(f"{name} must hold integers ({dtype}). Received: {x.dtype}.")
     if dtype.kind == "f" and x.dtype.kind != "f" and x.dtype != "bfloat16":
         spread = f" from {x.min()} to {x.max()}" if x.size and x.dtype.kind in "iu" else ""
         advice = (
@@ -149,7 +149,7 @@ def checked_array(x, name, shape, dtype, model, rescales=False):
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
         if not (low <= x.min() and x.max() <= high):
             raise ValueError(
-                f"{name} must hold whole numbers from {low} to {high} ({dtype}). Received: {x.min()} to {x.max()}."
+                f"{name} must hold integers from {low} to {high} ({dtype}). Received: {x.min()} to {x.max()}."
             )
     if x.dtype != dtype:
         with np.errstate(over="ignore"):  # what overflows is refused below
@@ -180,7 +180,7 @@ def checked_target(target, n, classes, model):
         )
     if target.dtype.kind not in "iu":
         advice = " Of the name of a class, pass names.index(name)." if target.dtype.kind in "US" else ""
-        raise ValueError(f"target must hold whole numbers. Received: {target.dtype}. Expected: {expected}.{advice}")
+        raise ValueError(f"target must hold integers. Received: {target.dtype}. Expected: {expected}.{advice}")
     if target.ndim == 1 and len(target) != n:
         raise ValueError(f"target does not fit x. Received: {len(target)} targets. Expected: {expected}.")
     if target.size and not (0 <= target.min() and target.max() < classes):

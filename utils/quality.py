@@ -11,7 +11,7 @@ A map that knows nothing gets about the share of the picture that the mask cover
 import numpy as np
 from scipy import stats
 
-from .checks import whole_number
+from .checks import integer
 
 
 def pointing_game(maps, masks):
@@ -79,7 +79,7 @@ def mean_and_interval(scores, confidence=0.95, resamples=2000, seed=0):
         (scores,),
         np.mean,
         confidence_level=confidence,
-        n_resamples=whole_number(resamples, "resamples"),
+        n_resamples=integer(resamples, "resamples"),
         method="percentile",
         rng=np.random.default_rng(seed),
     )

@@ -14,11 +14,11 @@ from .checks import (
     checked_array,
     checked_baseline,
     checked_target,
+    integer,
     one_of,
     refuse_unless_finite,
     rows,
     type_of,
-    whole_number,
 )
 from .graph import BUILDING, is_leaky, walk, whole_layer
 from .logits import logits_of
@@ -123,7 +123,7 @@ class Scores:
         if self.dtype.kind != "f":
             raise ValueError(
                 f"The input of {self.name!r} is {self.dtype}. Expected: float16, float32 or float64, for there is no "
-                "gradient with respect to whole numbers, and NumPy has no bfloat16. "
+                "gradient with respect to integers, and NumPy has no bfloat16. "
                 f"{advice_behind_the_input(self.embedding)}"
             )
         if self.embedding and getattr(x, "dtype", np.dtype(float)) != self.dtype:
@@ -201,7 +201,7 @@ class Scores:
             arrays = [x] if isinstance(x, np.ndarray) else keras.tree.flatten(x)
             pixels = max(1, *(math.prod(array.shape[1:-1]) for array in arrays))
             return max(1 if pixels > 200_704 else 4, min(200_704 // pixels, 256))
-        return whole_number(batch_size, "batch_size")
+        return integer(batch_size, "batch_size")
 
     def in_batches(self, run, x, *others, batch_size=None):
         """What `run(x, *others)` returns, an array or several, computed for so many images at a time."""
@@ -256,7 +256,7 @@ class Scores:
             if gradient is None:
                 raise ValueError(
                     f"No gradient flows from the output of {self.name!r} to its input: an operation on the way "
-                    f"(argmax, rounding, a cast to whole numbers) has none. {advice_behind_the_input(self.embedding)}"
+                    f"(argmax, rounding, a cast to integers) has none. {advice_behind_the_input(self.embedding)}"
                 )
             return gradient, outputs
 

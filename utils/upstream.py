@@ -17,7 +17,7 @@ from .parts import (
     is_gate,
 )
 
-HARMLESS = (*DROPOUT, *AUGMENTATION)  # layers that do nothing to an image when a model is used
+HARMLESS = (*DROPOUT, *AUGMENTATION)  # layers that do nothing to an image at inference
 
 
 def signal_of(factors, made):

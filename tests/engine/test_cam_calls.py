@@ -91,7 +91,7 @@ def test_two_images_of_different_size():
         explained("grad_cam", model, x, 1, layer="one", relu=False, upsample=True)
 
 
-def test_whole_numbers_are_watched_silently(caplog):
+def test_integers_are_watched_silently(caplog):
     with caplog.at_level(logging.WARNING, logger="tensorflow"):
         explained("grad_cam", with_words(), [X, WORDS], relu=False)
     assert not caplog.records

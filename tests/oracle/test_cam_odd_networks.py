@@ -76,7 +76,7 @@ ODD = {
     "dropout that was told to train": lambda: scored(*after(lambda A: L.Dropout(0.5, **F)(A, training=True))),
     "part without gradient": lambda: scored(*after(stopped_in_part)),
     "condition first": lambda: scored(*after(lambda A: A + ops.where(ops.greater(A, 0), A, 0.1 * A))),
-    "whole numbers first": lambda: scored(*after(lambda A: A + ops.cast(ops.greater(A, 0), "int32") * A)),
+    "integers first": lambda: scored(*after(lambda A: A + ops.cast(ops.greater(A, 0), "int32") * A)),
     "single precision first": lambda: scored(*after(lambda A: A + ops.cast(ops.greater(A, 0), "float32") * A)),
     "mask": lambda: scored(*after(masked_softmax)),
     "inner model called by names": lambda: scored(*after(by_names)),

@@ -191,7 +191,7 @@ def test_what_is_refused_elsewhere():
             lambda: plotting.show_attributions(np.tile(X, (101, 1, 1, 1)), {"a": np.tile(R, (101, 1, 1, 1))}),
             "606 frames",
         ),
-        (lambda: plotting.show_images(X, columns=0), "columns must be a whole number, 1 or more. Received: 0"),
+        (lambda: plotting.show_images(X, columns=0), "columns must be an integer, 1 or more. Received: 0"),
         (lambda: plotting.show_images(X, ["a"]), "Received: 1 titles"),
         (lambda: plotting.show_maps(R[0, ..., 0]), "Received: shape (16, 12). Of one map R, pass R[None]"),
         (lambda: plotting.show_maps(np.where(R > 2, np.nan, R)), "not finite"),

@@ -67,7 +67,7 @@ class Pooled(nn.Module):
 
 
 def images_and_weights(rng):
-    """Of `pooled`: its images are [11, 15], its last map [5, 7], so that no factor between them is a whole number."""
+    """Of `pooled`: its images are [11, 15], its last map [5, 7], so that no factor between them is an integer."""
     yield "inputs", rng.random((5, 11, 15, 2))
     yield "targets", np.array([2, 0, 3, 1, 2])
     for layer, shape in {"conv1": (3, 3, 2, 6), "conv2": (3, 3, 6, 8), "dense": (8, 4)}.items():

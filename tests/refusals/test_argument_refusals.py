@@ -14,7 +14,7 @@ MODEL = small_cnn(dtype="float32")
 X = images(3, dtype="float32")
 
 
-def test_a_model_of_whole_numbers():
+def test_a_model_of_integers():
     x = keras.Input((5,), dtype="int32")
     y = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(10, 4)(x)))
     with refused("input", "int32", "no gradient"):
@@ -41,12 +41,12 @@ def test_a_softmax_that_cannot_be_seen():
 def test_steps(steps):
     integrated_gradients(MODEL, X, 0, steps=1)  # that 1 and 31 are fine does not make True and 31.0 so
     integrated_gradients(MODEL, X, 0, steps=31)
-    with refused("steps must be a whole number of at least 1", "Received"):
+    with refused("steps must be an integer of at least 1", "Received"):
         integrated_gradients(MODEL, X, 0, steps=steps)
 
 
 def test_one_step_of_the_trapezoid_rule():
-    with refused("steps must be a whole number of at least 2"):
+    with refused("steps must be an integer of at least 2"):
         integrated_gradients(MODEL, X, 0, steps=1, rule="trapezoid")
 
 
@@ -78,9 +78,9 @@ def test_noise(sigma):
 
 
 def test_other_arguments_of_smoothgrad():
-    with refused("samples must be a whole number of at least 1"):
+    with refused("samples must be an integer of at least 1"):
         smoothgrad(MODEL, X, 0, samples=0)
-    with refused("samples must be a whole number of at least 2"):
+    with refused("samples must be an integer of at least 2"):
         smoothgrad(MODEL, X, 0, samples=1, return_standard_error=True)
     with refused("variant", "Received: 'median'"):
         smoothgrad(MODEL, X, 0, variant="median")
@@ -94,7 +94,7 @@ def test_other_arguments_of_smoothgrad():
         smoothgrad(MODEL, X, 0, method=integrated_gradients, return_completeness_error=True)
     with refused("one map for each image", "Received: shape (2, 150, 8, 7, 2)"):
         smoothgrad(MODEL, X, 0, method="interior_gradients", alpha=[0.1, 0.2])
-    with refused("seed must be a whole number"):
+    with refused("seed must be an integer"):
         smoothgrad(MODEL, X, 0, seed=-1)
 
 
@@ -139,5 +139,5 @@ def test_odd_alphas(alpha):
         attributions.interior_gradients(MODEL, X, 0, alpha=alpha)
 
 
-def test_whole_numbers_as_baselines_are_numbers():
+def test_integers_as_baselines_are_numbers():
     assert np.array_equal(integrated_gradients(MODEL, X, 0, 1), integrated_gradients(MODEL, X, 0, 1.0))

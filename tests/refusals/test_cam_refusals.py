@@ -91,9 +91,9 @@ class TestSizes:
                 explained(name, shared_net(), upsample=size)
 
     @pytest.mark.parametrize("size", [(0, 4), (4.0, 4), (-1, 4), (True, 4)], ids=str)
-    def test_a_side_that_is_no_whole_number(self, name, size):
+    def test_a_side_that_is_no_integer(self, name, size):
         if name != "guided_grad_cam":
-            with refused("upsample must be a whole number of at least 1", "Received"):
+            with refused("upsample must be an integer of at least 1", "Received"):
                 explained(name, shared_net(), upsample=size)
 
 
@@ -162,12 +162,12 @@ class TestInputs:
         with refused("differ in length", "[3, 2]"):
             explained("grad_cam", with_words(), [X, WORDS[:2]])
 
-    def test_fractions_where_whole_numbers_belong(self):
-        with refused("'words'", "whole numbers (int32)", "Received: float64"):
+    def test_fractions_where_integers_belong(self):
+        with refused("'words'", "integers (int32)", "Received: float64"):
             explained("grad_cam", with_words(), [X, WORDS / 2])
 
     @pytest.mark.parametrize("words", [WORDS + 256, WORDS - 300], ids=["too large", "too small"])
-    def test_whole_numbers_that_do_not_fit(self, words):
+    def test_integers_that_do_not_fit(self, words):
         with refused("'words'", "int8", "Received"):
             explained("grad_cam", with_words("int8"), [X, words])
 

@@ -55,7 +55,7 @@ class TestImages:
         with refused("finite", "Received: 1 values", "(1, 2, 3, 0)"):
             call(name, x=bad)
 
-    def test_whole_numbers_are_not_guessed_at(self, name):
+    def test_integers_are_not_guessed_at(self, name):
         with refused("Received: uint8 from 0 to", "not guessed", "/ 255"):
             call(name, x=(255 * X).astype("uint8"))
 
@@ -80,7 +80,7 @@ class TestTargets:
             call(name, target=np.eye(4, dtype="int64")[:3])
 
     def test_targets_that_are_not_whole(self, name):
-        with refused("target must hold whole numbers", "Received: float64"):
+        with refused("target must hold integers", "Received: float64"):
             call(name, target=[0.5, 1, 2])
 
 
@@ -177,5 +177,5 @@ class TestScores:
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, True])
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "relevance_ledger"])
 def test_batch_size(name, batch_size):
-    with refused("batch_size must be a whole number of at least 1", f"Received: {batch_size}"):
+    with refused("batch_size must be an integer of at least 1", f"Received: {batch_size}"):
         call(name, batch_size=batch_size)

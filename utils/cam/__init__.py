@@ -11,7 +11,7 @@ All take a model, images and a class as the methods in `attributions` do, and be
 
 return a NumPy array `[n, height, width]` (for a series `[n, length]`, for volumes `[n, depth, height, width]`), and say
 so (a warning) where a map is zero everywhere. A model may have several inputs: pass a list of arrays, or a dictionary;
-and inputs of whole numbers, pixels or tokens.
+and inputs of integers, pixels or tokens.
 
 Below, A_k is a feature map, i and j run over its places, Z is their number, S the score.
 """

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..checks import rows, whole_number
+from ..checks import integer, rows
 from ..graph import walk, whole_layer
 from ..logits import PASSES_ON, is_head
 from ..outputs import refuse_other_values
@@ -31,7 +31,7 @@ class Place(typing.NamedTuple):
 
 
 def checked(model, x, target, explain, batch_size):
-    """As `scores.checked`, for models of several inputs too, and of whole numbers."""
+    """As `scores.checked`, for models of several inputs too, and of integers."""
     f = scores_of(model, explain, several_inputs=True)
     x = f.inputs(x)
     return f, x, f.targets(x, target, batch_size)
@@ -160,7 +160,7 @@ def map_size(upsample, x, f, place):
     if upsample is not True:
         if not isinstance(upsample, (tuple, list)):
             raise ValueError(f"upsample must be True, False or (height, width). Received: {upsample!r}.")
-        return tuple(whole_number(side, "upsample") for side in upsample)
+        return tuple(integer(side, "upsample") for side in upsample)
     rank = len(place.output.shape)
     shapes = [part.shape[1:] for part in keras.tree.flatten(x)]
     sizes = {shape[:-1] for shape in shapes if len(shape) == rank - 1}

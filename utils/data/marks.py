@@ -24,10 +24,10 @@ def cifar10_with_marks(images, labels, marked_class=7, share=0.95, seed=0, indic
 
     Args:
         images: photographs `[n, height, width, 3]` in [0, 1], as `load_cifar10` returns them. They are copied.
-        labels: their classes `[n]`, whole numbers.
+        labels: their classes `[n]`, integers.
         marked_class: the class whose photographs get a mark (7: horse), several classes, or None for every class.
         share: the chance of a mark, from 0 (none gets one) to 1 (all get one), for each of these photographs.
-        seed: a whole number, not negative. The mark of photograph i depends on `seed` and i alone, not on the other
+        seed: an integer, not negative. The mark of photograph i depends on `seed` and i alone, not on the other
             photographs; its place does not depend on `share` either, and a larger share adds marks and takes none.
         indices: the photographs `[k]` that may get a mark, whatever their class, instead of those of `marked_class`.
         side: height and width of the mark, in pixels.
@@ -45,10 +45,10 @@ def cifar10_with_marks(images, labels, marked_class=7, share=0.95, seed=0, indic
     if not (isinstance(share, Real) and 0 <= share <= 1):
         raise ValueError(f"share is the chance of a mark. Received: {share!r}. Expected: a number from 0 to 1.")
     if not _is_whole(seed) or seed < 0:
-        raise ValueError(f"seed starts the random numbers. Received: {seed!r}. Expected: a whole number, 0 or more.")
+        raise ValueError(f"seed starts the random numbers. Received: {seed!r}. Expected: an integer, 0 or more.")
     if not _is_whole(side) or not 1 <= side <= min(height, width):
         raise ValueError(
-            f"The mark must fit into the photographs. Received: side={side!r}. Expected: a whole number of pixels "
+            f"The mark must fit into the photographs. Received: side={side!r}. Expected: an integer of pixels "
             f"from 1 to {min(height, width)}."
         )
     shade = np.asarray(colour)
@@ -79,7 +79,7 @@ def _checked(images, labels):
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(
             f"labels does not fit the {len(images)} photographs. Received: {labels.dtype} {labels.shape}. "
-            f"Expected: whole numbers ({len(images)},), the class of each."
+            f"Expected: integers ({len(images)},), the class of each."
         )
     if not (images.min() >= 0 and images.max() <= 1):  # also False of NaN
         raise ValueError(
@@ -100,7 +100,7 @@ def _of_classes(labels, marked_class, share):
     classes = np.atleast_1d(np.asarray(marked_class))
     if classes.ndim != 1 or not len(classes) or classes.dtype.kind not in "iu":
         raise ValueError(
-            f"marked_class is a class. Received: {marked_class!r}. Expected: a whole number (7 is horse; "
+            f"marked_class is a class. Received: {marked_class!r}. Expected: an integer (7 is horse; "
             "CIFAR10_CLASSES names them), a sequence of them, or None for every class."
         )
     absent = np.setdiff1d(classes, labels)
@@ -122,7 +122,7 @@ def _of_indices(indices, n):
         or not 0 <= chosen.min() <= chosen.max() < n
     ):
         raise ValueError(
-            f"indices says which photographs may get a mark. Received: {indices!r}. Expected: a list of whole numbers "
+            f"indices says which photographs may get a mark. Received: {indices!r}. Expected: a list of integers "
             f"from 0 to {n - 1}; np.flatnonzero makes one of a mask, and share=0 marks none."
         )
     return chosen

@@ -27,7 +27,7 @@ def cluttered_digits(images, labels, n, size=60, seed=0, fragments=8, digits=1, 
             [0, 1] and `[m]`, as `load_mnist` returns them.
         n: how many scenes.
         size: height and width of a scene in pixels.
-        seed: a whole number. Scene i depends on `seed` and i alone: the first 10 of 1,000 scenes
+        seed: an integer. Scene i depends on `seed` and i alone: the first 10 of 1,000 scenes
             are the same as 10 scenes.
         fragments: how many fragments a scene holds.
         digits: how many whole digits.

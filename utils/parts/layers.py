@@ -22,7 +22,7 @@ from .kinds import (
 )
 from .linear import LINEAR, linear_parts, parts_over_time, refuse_quantized, scale_and_shift
 
-# it does nothing when a model is used; the newer ones are not in every version of Keras
+# it does nothing at inference; the newer ones are not in every version of Keras
 AUGMENTATION = tuple(
     getattr(layers, f"Random{name}")
     for name in (

@@ -109,7 +109,7 @@ def with_padding(padding, linear):
 
 
 def refuse_quantized(layer):
-    """Raise if the weights of `layer` are whole numbers with a scale: they are not what its kernel says."""
+    """Raise if the weights of `layer` are integers with a scale: they are not what its kernel says."""
     mode = getattr(layer, "quantization_mode", None)
     if mode:
         raise UnsupportedLayerError(

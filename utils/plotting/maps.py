@@ -141,7 +141,7 @@ def show_maps(maps, titles=None, columns=COLUMNS, scale="map", *, alt=None):
 def _in_a_grid(pictures, titles, columns, bars, draw, notes=0):
     """Call `draw(axis, k)` for each picture, with its title."""
     if not (isinstance(columns, int) and columns >= 1):
-        raise ValueError(f"columns must be a whole number, 1 or more. Received: {columns!r}.")
+        raise ValueError(f"columns must be an integer, 1 or more. Received: {columns!r}.")
     n = len(pictures)
     columns = even(n, columns)
     rows = -(-n // columns)
