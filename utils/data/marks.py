@@ -48,7 +48,7 @@ def cifar10_with_marks(images, labels, marked_class=7, share=0.95, seed=0, indic
         raise ValueError(f"seed starts the random numbers. Received: {seed!r}. Expected: an integer, 0 or more.")
     if not _is_whole(side) or not 1 <= side <= min(height, width):
         raise ValueError(
-            f"The mark must fit into the photographs. Received: side={side!r}. Expected: an integer of pixels "
+            f"The mark must fit into the photographs. Received: side={side!r}. Expected: an integer number of pixels "
             f"from 1 to {min(height, width)}."
         )
     shade = np.asarray(colour)
