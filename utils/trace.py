@@ -113,11 +113,11 @@ class Trace:
             if id(step.output) not in came:
                 continue  # it is part of the next, or the scores do not depend on it
             R, only_active = came.pop(id(step.output))
-            part = step.part.given(
-                only_active=only_active and not step.part.output_is_positive, absorbed=[] if ledger else None
-            )
-            lower = _handed_down(step._replace(part=part), R)
-            yield Passage(step._replace(part=part), R, lower, part.absorbed)
+            only_above_zero = only_active and not step.part.output_is_positive
+            part = step.part.given(only_active=only_above_zero, absorbed=[] if ledger else None)
+            step = step._replace(part=part)
+            lower = _handed_down(step, R)
+            yield Passage(step, R, lower, part.absorbed)
             for a, r in zip(step.inputs, lower):
                 if r is not None:
                     so_far, active_so_far = came.get(id(a), (None, True))

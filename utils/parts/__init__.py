@@ -22,14 +22,11 @@ from .kinds import (
     UnsupportedLayerError,
     Weighted,
     inherits_call,
-    is_linear,
 )
 from .layers import (
     AUGMENTATION,
     DROPOUT,
-    ELEMENTWISE,
     LAYERS,
-    ZERO_PADDING,
     is_gate,
     is_positive,
     pads_zeros,
@@ -41,7 +38,6 @@ from .linear import (
     LINEAR,
     can_take_normalization,
     linear_parts,
-    refuse_quantized,
     scale_and_shift,
     with_normalization,
     with_padding,
