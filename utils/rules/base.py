@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import operator
 import typing
 
 import numpy as np
@@ -114,18 +115,31 @@ def _text(value):
 # --- what the rules are made of
 
 
-def pullback(function, inputs, upper):
-    """The vector-Jacobian product: `upper` taken back through `function` at `inputs`; a list, one for each input."""
-    if len(inputs) > 1:
-        inputs = [tf.identity(x) for x in inputs]  # a tensor that comes in twice counts once each time
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+def vjp(function, inputs):
+    """`function` at `inputs`: its output, and its vector-Jacobian product there, a function of what comes down.
+
+    That returns a list, one for each input.
+    """
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        if len(inputs) > 1:
+            inputs = [tf.identity(x) for x in inputs]  # a tensor that comes in twice counts once each time
         tape.watch(inputs)
         output = function(*inputs)
-    return tape.gradient(output, inputs, upper, unconnected_gradients="zero")
+    return output, lambda upper: tape.gradient(output, inputs, upper, unconnected_gradients="zero")
+
+
+def pullback(function, inputs, upper):
+    """The vector-Jacobian product: `upper` taken back through `function` at `inputs`; a list, one for each input."""
+    return vjp(function, inputs)[1](upper)
+
+
+def total(tensors):
+    """The sum, without the operation 0 + x that Python's own begins with."""
+    return functools.reduce(operator.add, tensors)
 
 
 def positive(x):
-    return None if x is None else tf.maximum(x, tf.zeros((), x.dtype))
+    return None if x is None else tf.nn.relu(x)
 
 
 def negative(x):
@@ -141,13 +155,15 @@ def divide(part, R, z, eps, relative=False, sign=None):
         relative: eps times the root mean square of z over the part, image by image.
         sign: that of all z, where it is known that none is below 0, or none above.
     """
-    if sign is None:
-        sign = tf.sign(z + np.finfo(z.dtype.as_numpy_dtype).tiny)  # 1 at 0; tf.where takes twice the time
-    eps = tf.constant(eps, z.dtype)
+    tiny, eps = np.finfo(z.dtype.as_numpy_dtype).tiny, tf.constant(eps, z.dtype)
     if relative:
         mean = tf.reduce_mean(tf.square(z), list(range(1, z.shape.rank)), keepdims=True)
-        eps = eps * tf.sqrt(mean) + np.finfo(z.dtype.as_numpy_dtype).tiny  # of z = 0 everywhere, nothing is left
-    s = R / (z + eps * sign)
+        eps = eps * tf.sqrt(mean) + tiny  # of z = 0 everywhere, nothing is left
+    if sign is None:
+        eps = eps * tf.sign(z + tiny)  # 1 at 0; tf.where takes twice the time
+    elif sign < 0:
+        eps = -eps
+    s = R / (z + eps)
     if part.absorbed is not None:
         part.absorbed.append((R - s * z, tf.where(z == 0, R, tf.zeros_like(R))))
     return s
@@ -170,9 +186,10 @@ def shares(part, a, up, down, b, R, eps, relative=False, sign=None):
     """
 
     def of(terms):
-        z = sum(part.map(x, kernel) for x, kernel in terms)
-        s = divide(part, R, z if b is None else z + b, eps, relative, sign)
-        return sum(x * pullback(lambda t, kernel=kernel: part.map(t, kernel), [x], s)[0] for x, kernel in terms)
+        z, back = zip(*(vjp(lambda t, kernel=kernel: part.map(t, kernel), [x]) for x, kernel in terms))
+        z = total(z) if b is None else total(z) + b
+        s = divide(part, R, z, eps, relative, sign)
+        return total([x * pull(s)[0] for (x, _), pull in zip(terms, back)])
 
     if part.inputs_are_positive:
         return of([(a, up)])

@@ -125,7 +125,9 @@ def z_box(part, inputs, output, R, low=0.0, high=1.0, eps=EPS, relative=False):
         for bound, kernel in ((low, positive(w)), (high, negative(w)))
         if tf.is_tensor(bound) or np.any(bound)  # most often low is 0
     ]
-    s = divide(part, R, z - sum(part.map(corner, kernel) for corner, kernel in corners), eps, relative)
+    for corner, kernel in corners:
+        z -= part.map(corner, kernel)
+    s = divide(part, R, z, eps, relative)
     lower = a * pullback(part, inputs, s)[0]
     for corner, kernel in corners:
         lower -= corner * pullback(lambda t, kernel=kernel: part.map(t, kernel), inputs, s)[0]
