@@ -110,3 +110,33 @@ def test_the_papers_minimum(x):
     taken = [[0, least]] if x[0, 1] < x[0, 0] else [[least, 0]]
     assert np.allclose(deeplift(minimum(), x, 0), taken, atol=1e-12)
     assert np.allclose(deeplift(minimum(), x, 0, rule="reveal_cancel"), [[least / 2, least / 2]], atol=1e-12)
+
+
+RELUS = {
+    "relu": L.ReLU(**F),
+    "operation": keras.ops.relu,
+    "ceiling": L.ReLU(max_value=0.7, **F),
+    "threshold": L.ReLU(threshold=0.5, **F),
+    "slope": L.ReLU(negative_slope=0.2, **F),
+    "relu6": keras.ops.relu6,
+    "a layer as activation": L.Activation(L.ReLU(max_value=0.7, **F), **F),
+}
+
+
+@pytest.mark.parametrize("name", RELUS)
+def test_each_kind_of_relu_has_the_ratio_of_its_own_differences(name):
+    """A plain ReLU has a formula of its own, which one with a ceiling, a threshold or a slope must not take."""
+    i, f = keras.Input((5,), **F), RELUS[name]
+    model = randomize(keras.Model(i, dense(3)(f(dense(8)(i)))))
+    first, last = (layer for layer in model.layers if isinstance(layer, L.Dense))
+    same = np.arange(8) == 3  # a unit that sees only the first input, where x = x'
+    first.kernel.assign(np.where(same, np.eye(5)[:, :1], first.kernel))
+    x, reference = (6 * noise(9, 5, seed=seed) for seed in (1, 8))
+    x[:, 0] = reference[:, 0]
+    z, z_ref = first(x).numpy(), first(reference).numpy()
+    assert (z == z_ref)[:, same].all() and (z != z_ref)[:, ~same].all()
+    y, y_ref, y_beside = (np.array(f(values)) for values in (z, z_ref, z + 1e-7))
+    slope = (y_beside - y) / 1e-7  # the gradient, at the unit that does not differ
+    slope[:, ~same] = (y - y_ref)[:, ~same] / (z - z_ref)[:, ~same]
+    expected = ((slope * last.kernel.numpy()[:, 1]) @ first.kernel.numpy().T) * (x - reference)
+    assert np.abs(deeplift(model, x, 1, reference) - expected).max() < 1e-10

@@ -28,6 +28,7 @@ from .layers import (
     DROPOUT,
     LAYERS,
     is_gate,
+    is_plain_relu,
     is_positive,
     pads_zeros,
     parts_of,

@@ -194,6 +194,14 @@ def is_positive(part):
     return part.inputs_are_positive and keeps_sign and not subtracts
 
 
+def is_plain_relu(part):
+    """Whether `part` is max(0, x): a ReLU without a ceiling, a threshold or a slope below it."""
+    activation = getattr(part.layer, "activation", part.layer)
+    if isinstance(activation, layers.ReLU):
+        return activation.max_value is None and not activation.threshold and not activation.negative_slope
+    return activation in (keras.activations.relu, ops.relu, tf.nn.relu) or type(activation).__name__ == "Relu"
+
+
 def is_gate(part, scaled=False):
     """Whether `part` squashes what goes through it to values from 0 to 1: a sigmoid, a hard sigmoid or a softmax.
 

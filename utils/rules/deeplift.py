@@ -6,7 +6,7 @@ import functools
 import tensorflow as tf
 from keras import layers
 
-from ..parts import inherits_call
+from ..parts import inherits_call, is_plain_relu
 from .base import negative, positive, pullback, rule
 
 NEAR = 1e-7  # a difference from the reference below which DeepLIFT takes the gradient
@@ -22,9 +22,14 @@ def ratio(difference, by, otherwise):
 def rescale(part, inputs, output, R):
     """DeepLIFT's rescale rule: m_j = (y - y') / (x - x') m_k, the gradient where x - x' is next to nothing.
 
-    Shrikumar, Greenside and Kundaje (2017, arXiv:1704.02685), section 3.5.2; R is the multiplier m_k.
+    Shrikumar, Greenside and Kundaje (2017, arXiv:1704.02685), section 3.5.2; R is the multiplier m_k. At a ReLU, the
+    ratio is the share of the way from x' to x that lies above 0: t / (t - b), t = max(x, x', 0) and b = min(x, x', 0).
+    Where both are on one side of 0 that is the gradient, so x = x' needs no case of its own.
     """
     (x,), ((x_ref,), y_ref) = inputs, part.reference
+    if is_plain_relu(part):
+        top, bottom = tf.maximum(x, positive(x_ref)), tf.minimum(x, negative(x_ref))
+        return [R * tf.math.divide_no_nan(top, top - bottom)]
     return [ratio(R * (output - y_ref), x - x_ref, otherwise=pullback(part, inputs, R)[0])]
 
 
