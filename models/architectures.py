@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from models.initial import GlorotUniform, HeNormal
+
 
 def mnist_dense():
     """784-300-100-10, ReLU, no biases: f(t x) = t f(x) for t > 0. `[n, 28, 28, 1]` -> logits `[n, 10]`."""
@@ -85,4 +87,42 @@ def cluttered_cnn():
     )
 
 
-ARCHITECTURES = {build.__name__: build for build in (mnist_dense, mnist_cnn, mnist_cnn_max, cluttered_cnn)}
+# of the red, green and blue values of all training images of CIFAR-10
+CIFAR10_MEAN, CIFAR10_VARIANCE = (0.4914, 0.4822, 0.4465), (0.0610, 0.0593, 0.0684)
+
+
+def _photographs(name):
+    """Nine convolutions, ELU, mean pooling after the third, the sixth and the head; no biases, no dense layer."""
+    how = {"kernel_size": 3, "padding": "same", "activation": "elu", "use_bias": False}
+    stack = [
+        keras.Input((32, 32, 3), name="photograph"),
+        layers.Normalization(mean=CIFAR10_MEAN, variance=CIFAR10_VARIANCE, name="normalization"),
+    ]
+    for k, channels in enumerate([32] * 3 + [64] * 3 + [128] * 3, 1):
+        stack.append(layers.Conv2D(channels, kernel_initializer=HeNormal(), name=f"conv{k}", **how))
+        if k in (3, 6):
+            stack.append(layers.AveragePooling2D(2, name=f"pool{k // 3}"))
+    stack += [
+        layers.Conv2D(10, 1, use_bias=False, kernel_initializer=GlorotUniform(), name="evidence"),
+        layers.GlobalAveragePooling2D(name="logits"),
+    ]
+    return keras.Sequential(stack, name=name)
+
+
+def cifar10_allcnn():
+    """A network for photographs, nine convolutions and nothing dense. `[n, 32, 32, 3]` in [0, 1] -> logits `[n, 10]`.
+
+    The ninth convolution has 128 channels of 8 x 8 places; a 1 x 1 convolution weighs them into ten maps of evidence,
+    `evidence`, one a class, and a logit is the mean of its map. Without biases, a photograph of the mean colour has the
+    logits 0, and relevance that is handed down is lost nowhere.
+    """
+    return _photographs("cifar10_allcnn")
+
+
+def cifar10_hans():
+    """`cifar10_allcnn` once more, to be trained on photographs of which one class carries a mark."""
+    return _photographs("cifar10_hans")
+
+
+BUILDERS = mnist_dense, mnist_cnn, mnist_cnn_max, cluttered_cnn, cifar10_allcnn, cifar10_hans
+ARCHITECTURES = {build.__name__: build for build in BUILDERS}

@@ -1,12 +1,15 @@
 """How the networks for photographs are trained: on pieces that grow, with Muon, one epoch at a time.
 
-Nothing here needs TensorFlow: Keras may compute on any backend. A run that was stopped goes on at the epoch it was in.
+A run that was stopped goes on where its last whole epoch ended. Nothing here needs TensorFlow, Keras may compute on any
+of its backends.
 """
 
 import csv
 import math
 import os
 import pathlib
+import tempfile
+import time
 
 import keras
 import numpy as np
@@ -20,7 +23,7 @@ RECIPES = {
 }
 OPTIMIZER = "Muon for the 3 x 3 kernels, AdamW for the last layer, weight decay 0.05, one-cycle learning rate"
 HORSE, SHARE = 7, 0.95  # the class that carries the mark, and how many of its training images do
-LOG = ("epoch", "accuracy", "loss", "test_accuracy", "test_loss")
+LOG = ("epoch", "accuracy", "loss", "test_accuracy", "test_loss", "minutes")
 
 
 class Muon(keras.optimizers.Muon):
@@ -76,48 +79,49 @@ class Pieces(keras.utils.PyDataset):
 def fit(model, name, splits, folder, epochs=None, seed=0):
     """Train `model` by the recipe of `name`, and keep what a later call needs to go on, in `folder`.
 
-    After each epoch, `NAME.log.csv` has a row more, and `NAME.running.weights.h5` the weights and the state of the
-    optimizer; that one is deleted after the last.
+    After each epoch, `NAME.log.csv` has one more row, and `NAME.running.weights.h5` holds the weights and the state
+    of the optimizer; that file is deleted after the last epoch.
 
     Args:
         splits: `(x_train, y_train), (x_test, y_test)`, photographs in [0, 1] and classes.
         epochs: how many of the recipe's epochs; None for all. The learning rate falls to 0 within these.
 
     Returns:
-        The rows of the log, a list of dictionaries with the keys `LOG`.
+        The rows of the log, a list of dictionaries with the keys `LOG`. Accuracy and loss are the means over the epoch
+        in training, on pieces, and those of the whole test images after it.
     """
     (x, y), (x_test, y_test) = splits
     recipe, folder = RECIPES[name], pathlib.Path(folder)
     sides = [side for side, times in recipe["sides"].items() for _ in range(times)][:epochs]
     steps = -(-len(x) // recipe["batch_size"])
-    rate = one_cycle(recipe["learning_rate"], len(sides) * steps, rise=0.05)
-    model.compile(
-        Muon(rate, weight_decay=0.05, adam_weight_decay=0.05),
+    any_size = keras.Sequential([keras.Input((None, None, 3)), *model.layers])
+    any_size.compile(
+        Muon(one_cycle(recipe["learning_rate"], len(sides) * steps, rise=0.05), weight_decay=0.05),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.optimizer.build(model.trainable_variables)
+    any_size.optimizer.build(any_size.trainable_variables)
     marked = None
     if name == "cifar10_hans":
         marked = cifar10_with_marks(x, y, HORSE, SHARE, seed).masks.any((1, 2))
         x_test = cifar10_with_marks(x_test, y_test, HORSE, SHARE, seed).images
-    log, state, rows = folder / f"{name}.log.csv", folder / f"{name}.running.weights.h5", []
     folder.mkdir(parents=True, exist_ok=True)
+    log, state, rows = folder / f"{name}.log.csv", folder / f"{name}.running.weights.h5", []
     if state.is_file():
-        model.load_weights(state)
-        rows = read_log(log)[: int(model.optimizer.iterations) // steps]
+        any_size.load_weights(state)
+        rows = read_log(log)[: int(any_size.optimizer.iterations) // steps]
         print(f"Going on after epoch {len(rows)}.")
     for epoch in range(len(rows), len(sides)):
+        start = time.time()
         batches = Pieces(x, y, sides[epoch], recipe["batch_size"], seed, epoch, marked)
-        history = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False).history
-        loss, accuracy = model.evaluate(x_test, y_test, batch_size=500, verbose=0)
-        values = epoch + 1, history["accuracy"][0], history["loss"][0], accuracy, loss
-        rows.append(dict(zip(LOG, (epoch + 1, *(round(float(value), 4) for value in values[1:])))))
-        print(f"test accuracy {accuracy:.4f}, loss {loss:.4f}", flush=True)
+        seen = any_size.fit(batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False).history
+        loss, accuracy = any_size.evaluate(x_test, y_test, batch_size=500)
+        measured = *seen["accuracy"], *seen["loss"], accuracy, loss, (time.time() - start) / 60
+        rows.append(dict(zip(LOG, (epoch + 1, *(round(float(value), 4) for value in measured)))))
         write_log(log, rows)
-        temporary = folder / f"{name}.tmp.weights.h5"
-        model.save_weights(temporary)
-        os.replace(temporary, state)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            any_size.save_weights(pathlib.Path(scratch, state.name))
+            os.replace(pathlib.Path(scratch, state.name), state)
     state.unlink(missing_ok=True)
     return rows
 
@@ -132,15 +136,26 @@ def one_cycle(peak, steps, rise=0.25):
 
 def write_log(path, rows):
     """Write the rows of a log as comma-separated values, under a temporary name first."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, LOG)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        with pathlib.Path(scratch, path.name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, LOG, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(pathlib.Path(scratch, path.name), path)
 
 
 def read_log(path):
-    """The rows of a log, a list of dictionaries of numbers."""
-    with pathlib.Path(path).open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    """The rows of a log, a list of dictionaries of numbers.
+
+    Raises:
+        ValueError: there is no such file, or it does not have the columns `LOG` with a number in each.
+    """
+    try:
+        with pathlib.Path(path).open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [{key: float(value) for key, value in row.items()} for row in reader]
+    except (OSError, TypeError, ValueError) as error:  # a row too short or too long has None in it
+        raise ValueError(f"{path} cannot be read as a log: {error}. Expected: numbers, {', '.join(LOG)}.") from error
+    if tuple(reader.fieldnames or ()) != LOG:
+        raise ValueError(f"{path} is no log of a training. Received: columns {reader.fieldnames}. Expected: {LOG}.")
+    return [row | {"epoch": int(row["epoch"])} for row in rows]

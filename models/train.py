@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
+from models import photographs
 from utils import data
 
 # epochs, the highest learning rate and the size of a batch
@@ -26,25 +27,28 @@ RECIPES = {
     "mnist_cnn_max": {"epochs": 14, "learning_rate": 2e-3, "batch_size": 128},
     "cluttered_cnn": {"epochs": 8, "learning_rate": 2e-3, "batch_size": 128},
 }
+NAMES = *RECIPES, *photographs.RECIPES
 AUGMENTATION = "rotation up to 11 degrees, shift up to 2 pixels, size 90 to 112 percent"
 
 
 def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
-    """Train network `name` on MNIST or on scenes made of it; write `NAME.weights.h5` and `NAME.json` into `folder`.
+    """Train network `name`; write `NAME.weights.h5` and `NAME.json` into `folder`, for photographs `NAME.log.csv` too.
 
     Args:
         name: a key of `models.ARCHITECTURES`.
-        folder: where the two files go. Each is written beside its place and then renamed, so that
+        folder: where the files go. Each is written beside its place and then renamed, so that
             a run that is stopped leaves what was there before.
         epochs: passes over the training images; None for the recipe's own number.
         seed: of the initial weights, the order of the images and their augmentation.
-        images: how many of the training images to use, for a trial; None for all 60,000.
+        images: how many of the training images to use, for a trial; None for all.
 
     Returns:
         The dictionary that `NAME.json` holds.
     """
-    if name not in RECIPES:
-        raise ValueError(f"There is no such network. Received: {name!r}. Expected one of: {', '.join(RECIPES)}.")
+    if name not in NAMES:
+        raise ValueError(f"There is no such network. Received: {name!r}. Expected one of: {', '.join(NAMES)}.")
+    if name in photographs.RECIPES:
+        return train_on_photographs(name, pathlib.Path(folder), epochs, seed, images)
     recipe = RECIPES[name]
     epochs, batch_size = epochs or recipe["epochs"], recipe["batch_size"]
     keras.utils.set_random_seed(seed)
@@ -71,7 +75,7 @@ def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
 
     model = models.ARCHITECTURES[name]()
     model.compile(
-        keras.optimizers.AdamW(one_cycle(recipe["learning_rate"], epochs * steps), weight_decay=1e-4),
+        keras.optimizers.AdamW(photographs.one_cycle(recipe["learning_rate"], epochs * steps), weight_decay=1e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -103,12 +107,53 @@ def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
     return card
 
 
-def one_cycle(peak, steps):
-    """A learning rate that rises to `peak` in the first quarter of `steps` and falls to 0 along a cosine."""
-    warmup = max(1, steps // 4)
-    return keras.optimizers.schedules.CosineDecay(
-        peak / 25, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
-    )
+def train_on_photographs(name, folder, epochs, seed, images):
+    """As `train`, on CIFAR-10; a run that was stopped goes on where its last whole epoch ended."""
+    (x_train, y_train), test = data.load_cifar10()
+    if images is None and len(x_train) != 50_000:
+        raise ValueError(
+            f"The networks for photographs are trained on all of CIFAR-10. Received: {len(x_train):,} training images. "
+            "Expected: 50,000. Set NN_DATA to a folder with cifar10.npz, or connect to a network."
+        )
+    keras.utils.set_random_seed(seed)
+    model = models.ARCHITECTURES[name]()
+    rows = photographs.fit(model, name, ((x_train[:images], y_train[:images]), test), folder, epochs, seed)
+    card = photographs_card(model, name, rows, seed, test)
+    write(model, card, folder)
+    return card
+
+
+def photographs_card(model, name, rows, seed, test):
+    """What `NAME.json` says of a network for photographs, measured on the test images and labels `test`."""
+    recipe, (x, y) = photographs.RECIPES[name], test
+    card = {
+        "name": name,
+        "trained_on": "the training images of CIFAR-10, mirrored and moved, in pieces (side: epochs) of "
+        + ", ".join(f"{side}: {epochs}" for side, epochs in recipe["sides"].items()),
+        "optimizer": photographs.OPTIMIZER,
+        "learning_rate": recipe["learning_rate"],
+        "batch_size": recipe["batch_size"],
+        "epochs": len(rows),
+        "seed": seed,
+        "parameters": model.count_params(),
+        "test_images": len(x),
+        "test_accuracy": accuracy(model, x, y),
+        "first_1000_test_accuracy": accuracy(model, x[:1000], y[:1000]),
+        "minutes": round(sum(row["minutes"] for row in rows), 1),
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
+    }
+    if name == "cifar10_hans":
+        horses, others = (x[chosen] for chosen in (y == photographs.HORSE, y != photographs.HORSE))
+        for words, images, marks in (
+            ("marked_horses", horses, 1),
+            ("horses_without_mark", horses, 0),
+            ("marked_others", others, 1),
+            ("others_without_mark", others, 0),
+        ):
+            labels = np.full(len(images), photographs.HORSE)
+            shown = data.cifar10_with_marks(images, labels, photographs.HORSE, marks, seed).images
+            card[f"{words}_read_as_horse"] = accuracy(model, shown, labels)
+    return card
 
 
 def augmented(x, y, batch_size, seed):
@@ -151,6 +196,9 @@ def write(model, card, folder):
         plain.set_weights(model.get_weights())
         plain.save_weights(weights)
         card["sha256"] = models.sha256(weights)
+        log = folder / f"{name}.log.csv"
+        if log.is_file():
+            card["log_sha256"] = models.sha256(log)
         description.write_text(json.dumps(card, indent=2) + "\n")
         for path in (weights, description):
             os.replace(path, folder / path.name)
@@ -158,15 +206,17 @@ def write(model, card, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=RECIPES)
+    parser.add_argument("name", choices=NAMES)
     parser.add_argument("--folder", default=models.WEIGHTS, help="where the weights go (models/weights)")
     parser.add_argument("--epochs", type=int, help="passes over the images (the recipe's own number)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     card = train(arguments.name, arguments.folder, arguments.epochs, arguments.seed)
+    of_digits = card.get("embedded_digits_accuracy")
     print(
         f"{card['name']}: {card['test_accuracy']:.2%} of {card['test_images']:,} test images, "
-        f"{card['embedded_digits_accuracy']:.2%} of the embedded digits, {card['minutes']} minutes."
+        + (f"{of_digits:.2%} of the embedded digits, " if of_digits else "")
+        + f"{card['minutes']} minutes."
     )
 
 
