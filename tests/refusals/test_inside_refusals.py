@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tests.helpers import F, Own, average, chain, conv, dense, noise, pixels, refused, residual_net, sequential
+from tests.helpers import F, Own, average, chain, conv, dense, noise, pixels, refused, sequential
 from utils.inside import (
     activations,
     circular_tuning,
@@ -261,9 +261,3 @@ def test_wilson():
         wilson_interval(4, 3)
     with refused("confidence lies between 0 and 1"):
         wilson_interval(1, 3, 95)
-
-
-def test_a_residual_network_is_no_problem():
-    """What is refused above is not refused for being branched or gated in the later layers."""
-    model = residual_net()
-    assert receptive_field(model, model.layers[1]).size == (3, 3)

@@ -241,7 +241,7 @@ def top_patches(model, layer, images, k=9, channels=None, batch_size=None, grey=
     f = scores_of(model, "output")
     field, place = _field(f, layer), place_of(f, layer)
     images, k = as_array(images, "images"), integer(k, "k")
-    check_walk(f, f.inputs(images[:2]))
+    check_walk(f, f.inputs(images[:2] if images.ndim == 4 else images))
     if k > len(images):
         raise ValueError(f"k is how many different images are sought. Received: k={k}, {len(images)} images.")
     channels = _channels(channels, place)
