@@ -7,6 +7,7 @@ is refused is not left open.
 """
 
 from .charts import plot_curves, plot_ledger, plot_localisation, plot_matrix
+from .drawing import Drawing
 from .film import film_frames, show_film
 from .maps import show_attributions, show_images, show_maps
 from .plane import plot_plane
@@ -28,6 +29,7 @@ __all__ = [
     "IMAGE",
     "SIGNED",
     "POSITIVE",
+    "Drawing",
     "COLOURS",
     "LINES",
     "COLUMNS",

@@ -20,14 +20,14 @@ SMALL = 200  # pixels: images that are smaller are enlarged, each pixel to a squ
 # other frames are data, not pictures that are hidden, for some viewers drop what hides them. The slider is seen where
 # its handlers run, and comes before the picture that uncovers it: a picture may be loaded while the page is still read.
 PAGE = """<div class="series-slider">{title}<p style="margin:0.3em 0">\
-<input type="range" min="0" max="{last}" step="1" value="{start}" hidden autocomplete="off" \
-aria-label="{name}" aria-valuetext="{label}" style="width:16em;max-width:60%;vertical-align:middle" \
+<input type="range" min="0" max="{last}" step="1" value="{start}" autocomplete="off" \
+aria-label="{name}" aria-valuetext="{label}" style="display:none;width:16em;max-width:60%;vertical-align:middle" \
 data-alt="{alt}" data-frames="{frames}" oninput="{move}" onkeydown="event.stopPropagation()"> <span>{label}</span></p>
 <img src="{picture}" alt="{alt}: {label}" style="max-width:100%;height:auto" onload="{uncover}"></div>"""
 MOVE = """const [label, picture] = JSON.parse(this.dataset.frames)[this.value], box = this.closest('div'); \
 Object.assign(box.querySelector('img'), {src: picture, alt: this.dataset.alt + ': ' + label}); \
 box.querySelector('span').textContent = label; this.setAttribute('aria-valuetext', label)"""
-UNCOVER = "this.closest('div').querySelector('input').hidden = false"
+UNCOVER = "this.closest('div').querySelector('input').style.display = 'inline-block'"
 
 
 def show_slider(frames, alt, labels=None, start=None, title=None):
