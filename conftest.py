@@ -1,12 +1,14 @@
 """What nbval leaves out when it runs the notebooks again: figures, dead kernels, and data that are not there."""
 
 import base64
+import copy
 import functools
 import gc
 import importlib
 import io
 import os
 import pathlib
+import re
 import sys
 import time
 import types
@@ -25,6 +27,7 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_TH
 
 LIMIT = 0.05  # the largest difference between the mean colours of two blocks, from 0 to 1
 GRID = 48  # blocks in a row and in a column
+PICTURE = re.compile("data:image/png;base64,([A-Za-z0-9+/=]+)")
 
 
 @functools.cache
@@ -76,28 +79,37 @@ def figure_distance(one, other):
 _compare_texts = plugin.IPyNbCell.compare_outputs
 
 
+def without_pictures(outputs):
+    """The outputs with a mark in place of each picture in their HTML, and all pictures, PNG in base64, in order."""
+    outputs, pictures = copy.deepcopy(outputs), []
+    for output in outputs:
+        data = output.get("data", {})
+        pictures += [data["image/png"]] if "image/png" in data else []
+        if "text/html" in data:
+            pictures += PICTURE.findall(data["text/html"])
+            data["text/html"] = PICTURE.sub("(picture)", data["text/html"])
+    return outputs, pictures
+
+
 def compare_outputs(cell, new, stored, skip_compare=None):
     """As nbval's, and figures too; nothing if the data are not those that the stored outputs were made with."""
     if not real():
         return True
+    (new, now), (stored, before) = without_pictures(new), without_pictures(stored)
     same = _compare_texts(cell, new, stored, skip_compare)
     if "figure-varies" in cell.cell.metadata.get("tags", []):  # a figure of round-off, which asserts check instead
         return same
-    stored, new = (
-        [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-        for outputs in (stored, new)
-    )
-    if len(stored) != len(new):
-        cell.comparison_traceback.append(f"{len(stored)} stored figures, {len(new)} now")
+    if len(before) != len(now):
+        cell.comparison_traceback.append(f"{len(before)} stored figures, {len(now)} now")
         return False
-    for k, (before, now) in enumerate(zip(stored, new)):
-        distance = figure_distance(before, now)
+    for k, pair in enumerate(zip(before, now)):
+        distance = figure_distance(*pair)
         if distance > LIMIT:
             folder = pathlib.Path(str(cell.config.rootpath), "build", "figures")
             folder.mkdir(parents=True, exist_ok=True)
             stem = f"{cell.path.stem}-cell{cell.cell_num}-{k}"
-            (folder / f"{stem}-stored.png").write_bytes(base64.b64decode(before))
-            (folder / f"{stem}-now.png").write_bytes(base64.b64decode(now))
+            for when, png in zip(("stored", "now"), pair):
+                (folder / f"{stem}-{when}.png").write_bytes(base64.b64decode(png))
             cell.comparison_traceback.append(
                 f"figure {k} differs from the stored one: {distance:.3f} > {LIMIT} (see build/figures/{stem}-*.png)"
             )

@@ -65,6 +65,36 @@ function look() {
   return [...new Set(problems)];
 }
 
+// moves every slider with the keyboard: its picture and its label change, no other slider's do, and it comes back
+async function sliders(page) {
+  const problems = [], found = await page.$$("input[type=range]");
+  const state = (input) => input.evaluate((node) => {
+    const box = node.closest("div"), image = box.querySelector("img");
+    return image && { label: box.querySelector("span").textContent, alt: image.alt, source: image.src };
+  });
+  for (const input of found) {
+    const name = `slider ${(await input.getAttribute("aria-label")) || "without a name"}: `;
+    const before = await Promise.all(found.map(state)), k = found.indexOf(input);
+    if (!before[k] || !(await input.isVisible())) { problems.push(name + "is not seen, or has no picture"); continue; }
+    const image = (await input.evaluateHandle((node) => node.closest("div").querySelector("img"))).asElement();
+    const seen = async () => { await page.waitForTimeout(150); return (await image.screenshot()).toString("base64"); };
+    const [least, most, start] = await input.evaluate((node) => [node.min, node.max, node.value].map(Number));
+    const first = await seen(), keys = (key, times) => Array(times).fill(key), pictures = new Set(), labels = new Set();
+    await input.focus();
+    for (const key of ["Home", ...keys("ArrowRight", most - least), "Home", ...keys("ArrowRight", start - least)]) {
+      await page.keyboard.press(key);
+      if (labels.size <= most - least) pictures.add(await seen());
+      labels.add((await state(input)).label);
+    }
+    const after = await Promise.all(found.map(state));
+    if (pictures.size < 2) problems.push(name + "the picture does not change");
+    if (labels.size !== most - least + 1) problems.push(name + `${labels.size} labels, ${most - least + 1} frames`);
+    if ((await seen()) !== first) problems.push(name + "at its start again, it shows another picture");
+    if (JSON.stringify(after) !== JSON.stringify(before)) problems.push(name + "something else changed with it");
+  }
+  return problems;
+}
+
 async function pages(browser, widths, files) {
   for (const file of files)
     for (const width of widths) {
@@ -81,7 +111,7 @@ async function pages(browser, widths, files) {
         before = now;
         await page.waitForTimeout(500);
       }
-      problems.push(...(await page.evaluate(look)));
+      problems.push(...(await page.evaluate(look)), ...(await sliders(page)));
       if (!before && expected) problems.push("no mathematics was set");
       const height = await page.evaluate(() => document.documentElement.scrollHeight);
       const name = (file.includes("/site/") ? "site_" : "") + path.basename(file, ".html");
@@ -142,6 +172,7 @@ async function lab(browser, base, token, notebooks) {
       if (!document.querySelector(".jp-OutputArea img")) found.push("no figure");
       return found;
     })));
+    problems.push(...(await sliders(page)));
     await page.evaluate(() => (document.querySelector(".jp-WindowedPanel-outer").scrollTop = 0));
     const height = await page.evaluate(() => document.querySelector(".jp-WindowedPanel-inner").scrollHeight);
     for (let y = 0, k = 0; y < height && k < 30; y += 880, k++) {

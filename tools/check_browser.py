@@ -2,7 +2,7 @@
 
 - As nbviewer shows them: nbconvert's lab template, MathJax 2.7 served from here, at 1,200 and 420 pixels. Fails on a
   mathematics error, a missing picture, an output that shows only its repr, a page wider than its window, text cut off,
-  a formula wider than its place.
+  a formula wider than its place, a slider that does not move its picture, or moves another's.
 - In JupyterLab, on a copy: Run > Run All Cells, on three notebooks (`--all`: on all). Fails on an error, on output to
   stderr, and where no figure shows.
 - The pages of the site, if it has been built (`nox -s docs`).
@@ -70,8 +70,10 @@ def run(env, *arguments):
 BAD_PAGE = """<body><div class="jp-OutputArea-output">&lt;IPython.core.display.Image object&gt;</div>
 <span class="MathJax_Error">Undefined control sequence</span><img src="missing.png" width="9">
 <pre style="width: 2000px">too wide</pre><p>$$ not set $$</p>
-<div class="MathJax_Display" style="width: 9px; overflow: auto"><p style="width: 99px">x</p></div></body>"""
-FAULTS = ("repr", "mathematics:", "no picture", "page is", "cut off", "not set", "a formula is")
+<div class="MathJax_Display" style="width: 9px; overflow: auto"><p style="width: 99px">x</p></div>
+<div><span>0</span><input type="range" max="2">
+<img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAAC" width="9"></div></body>"""
+FAULTS = ("repr", "mathematics:", "no picture", "page is", "cut off", "not set", "a formula is", "does not change")
 
 
 def refuse_blindness(env, shots):

@@ -63,11 +63,28 @@ def test_figures_are_compared(pytestconfig):
 
 
 FIGURE = "import matplotlib.pyplot as plt\nplt.bar([1, 2, 3], [1, 2, {}])\nplt.show()"
+SLIDER = """import base64, io
+import numpy as np
+from IPython.display import display
+from PIL import Image
+page = ""
+for label, place in {}:
+    pixels = np.random.default_rng({}).integers(0, 2, (90, 90, 3), "uint8")  # from 0 to 1: a noise of 4e-3
+    pixels[:, place : place + 30] += 200
+    Image.fromarray(pixels).save(png := io.BytesIO(), "PNG")
+    page += f'<i>{{label}}</i><img src="data:image/png;base64,{{base64.b64encode(png.getvalue()).decode()}}">'
+display({{"text/html": page, "text/plain": "a slider"}}, raw=True)"""
+STORED = SLIDER.format([("a", 0), ("b", 30)], 0)
 COMPARED = {  # name -> the cell when it was stored, the cell as it is now, and what is said of it: nothing, or why not
     "same_text": ("print(1)", "print(1)", None),
     "other_text": ("print(1)", "print(2)", "mismatch"),
     "same_figure": (FIGURE.format(3), FIGURE.format(3), None),
     "other_figure": (FIGURE.format(3), FIGURE.format(6), "figure 0 differs from the stored one"),
+    "same_frames": (STORED, SLIDER.format([("a", 0), ("b", 30)], 1), None),
+    "other_frame": (STORED, SLIDER.format([("a", 0), ("b", 60)], 0), "figure 1 differs from the stored one"),
+    "other_order": (STORED, SLIDER.format([("a", 30), ("b", 0)], 0), "figure 0 differs from the stored one"),
+    "other_label": (STORED, SLIDER.format([("a", 0), ("c", 30)], 0), "mismatch 'text/html'"),
+    "fewer_frames": (STORED, SLIDER.format([("a", 0)], 0), "2 stored figures, 1 now"),
     "dead_kernel": ("pass", "import os\nos._exit(1)", "the kernel died"),  # the last, for the kernel serves all
 }
 

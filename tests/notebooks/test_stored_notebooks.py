@@ -7,8 +7,10 @@ import statistics
 import nbformat
 
 from tests.helpers import NOTEBOOKS, ROOT, cells, each_notebook, prose
+from utils.plotting.slider import LARGEST
 
 BUDGET = 1_000_000  # bytes
+PICTURE = re.compile("data:image/png;base64,[A-Za-z0-9+/=]+")  # in the HTML of a slider; any word may be in it
 HOUSE = [f"**You {verb}:**" for verb in ("will do", "will learn", "need")]
 HOUSE += [f"## {heading}" for heading in ("The question", "The idea", "Put it together", "Check it", "See it")]
 HOUSE += [f"## {heading}" for heading in ("Break it", "Compare", "Exercises", "Summary", "References")]
@@ -35,11 +37,20 @@ def test_outputs(path):
             assert output.get("name") != "stderr", where
             data = output.get("data", {})
             assert not set(data) - {"image/png", "text/plain", "text/html"}, f"{where}: {set(data)}"
-            text = output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")
+            page = data.get("text/html", "")
+            assert len(page) <= LARGEST and page.count("<img") == len(re.findall(r'<img [^>]*alt="[^"]{10}', page)), (
+                where
+            )
+            text = output.get("text", "") + data.get("text/plain", "") + PICTURE.sub("", page)
             assert not set("\r\b\x1b") & set(text), f"{where}: a progress bar or colours"
             assert "<script" not in text, where
             assert not re.search(r"/(home|root|Users|tmp|work|content|opt)/|0x[0-9a-f]{6}", text), f"{where}: {text}"
-            assert len(text) < 1500, f"{where}: a wall of print"
+            assert len(re.sub(r"<input[^>]*>", "", text)) < 1500, f"{where}: a wall of print"  # a slider has handlers
+
+
+def is_figure(output):
+    data = output.get("data", {})
+    return "image/png" in data or "<img" in data.get("text/html", "")
 
 
 @each_notebook
@@ -48,7 +59,7 @@ def test_figures_have_captions(path):
     stored = nbformat.read(path, as_version=4).cells
     numbers = []
     for cell, after in zip(stored, stored[1:]):
-        if cell.cell_type == "code" and any("image/png" in output.get("data", {}) for output in cell.outputs):
+        if cell.cell_type == "code" and any(map(is_figure, cell.outputs)):
             caption = re.match(r"\*\*Figure (\d+)\.\*\* \*[^*]+\*", after.source)
             assert caption, f"no caption after {cell.source[:60]!r}"
             assert len(after.source) > 120

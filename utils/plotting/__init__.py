@@ -7,9 +7,11 @@ is refused is not left open.
 """
 
 from .charts import plot_curves, plot_ledger, plot_localisation, plot_matrix
-from .film import show_film
+from .drawing import Drawing
+from .film import film_frames, show_film
 from .maps import show_attributions, show_images, show_maps
 from .plane import plot_plane
+from .slider import show_slider
 from .style import COLOURS, COLUMNS, IMAGE, LINES, POSITIVE, SIGNED, STYLE
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "show_images",
     "show_maps",
     "show_film",
+    "film_frames",
+    "show_slider",
     "plot_curves",
     "plot_plane",
     "plot_matrix",
@@ -25,6 +29,7 @@ __all__ = [
     "IMAGE",
     "SIGNED",
     "POSITIVE",
+    "Drawing",
     "COLOURS",
     "LINES",
     "COLUMNS",

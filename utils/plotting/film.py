@@ -13,28 +13,23 @@ from .inputs import checked_images, checked_maps, checked_titles, one_of
 from .style import STYLE, drawing, listed
 
 
-def show_film(images, maps, titles, seconds=0.2, scale="method", *, alt=None):
-    """Show an animation, one animated PNG: an image beside its maps, step by step; the last step stands for longer.
-
-    Where nothing moves (on paper, in some viewers) the last step is seen.
+def film_frames(images, maps, titles=None, scale="method"):
+    """Draw an image beside its maps, step by step, all steps alike: the frames of a film, or of `show_slider`.
 
     Args:
         images: `[steps, height, width, channels]`; what is below 0 or above 1 is drawn as 0 or 1.
         maps: a dictionary, name -> maps `[steps, height, width, channels]` (or without channels).
-        titles: a line of text for each step.
-        seconds: how long a step stands.
+        titles: a line of text for each step, under it; None where a slider has them as its labels.
         scale: "method": all steps of a map share their scale; "all": so do all maps.
-        alt: the alternative text of the film; None for one that says what moves.
+
+    Returns:
+        `[steps, height, width, 3]`, bytes.
 
     Raises:
         ValueError: images, maps or titles that do not fit.
     """
-    images = checked_images(images, within=False)  # noisy copies, say
-    maps = checked_maps(maps, images)
-    titles = checked_titles(titles, len(images))
+    images, maps, titles = _checked(images, maps, titles)
     one_of("scale", scale, ("method", "all"))
-    if not 0 < seconds < 60:
-        raise ValueError(f"seconds says how long a step stands. Received: {seconds!r}. Expected: from 0 to 60.")
     is_signed = {name: bool((values < 0).any()) for name, values in maps.items()}
     limits = {name: np.abs(values).max() or 1 for name, values in maps.items()}
     if scale == "all":
@@ -52,21 +47,56 @@ def show_film(images, maps, titles, seconds=0.2, scale="method", *, alt=None):
             for axis, values in zip(axes[0], (images[..., 0] if images.shape[-1] == 1 else images, *maps.values())):
                 axis.images[0].set_data(values[k])
             figure.supxlabel(title, fontsize=STYLE["font.size"])
-            png = io.BytesIO()
-            figure.savefig(png, dpi=STYLE["figure.dpi"])
-            frames.append(Image.open(png).convert("RGB"))
+            frames.append(pixels_of(figure))
         plt.close(figure)
-    # one palette for all steps, or else the colours would flicker; with greys, so that grey stays grey and white white
-    sheet = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
-    colours = np.reshape(sheet.quantize(224).getpalette(), (-1, 3))
+    return np.stack(frames)
+
+
+def _checked(images, maps, titles):
+    images = checked_images(images, within=False)  # noisy copies, say
+    return images, checked_maps(maps, images), checked_titles(titles, len(images))
+
+
+def pixels_of(figure):
+    """A figure as `[height, width, 3]`, bytes."""
+    png = io.BytesIO()
+    figure.savefig(png, dpi=STYLE["figure.dpi"])
+    return np.asarray(Image.open(png).convert("RGB"))
+
+
+def with_one_palette(frames):
+    """Frames `[n, height, width, 3]` as images that share their palette, or else the colours would flicker.
+
+    A part of it are greys, so that grey stays grey and white white.
+    """
+    colours = np.reshape(Image.fromarray(np.concatenate(frames)).quantize(224).getpalette(), (-1, 3))
     greys = np.linspace(0, 255, 32).astype(int)[:, None].repeat(3, 1)
     colours[colours.min(1) > 244] = 255
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.concatenate([greys, colours]).ravel().tolist())
-    last, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in (frames[-1], *frames)]
-    milliseconds = [int(1000 * seconds)] * (len(others) - 1) + [2000]
+    return [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+
+
+def show_film(images, maps, titles, seconds=0.2, scale="method", *, alt=None):
+    """Show an animation, one animated PNG: an image beside its maps, step by step; the last step stands for longer.
+
+    Where nothing moves (on paper, in some viewers) the last step is seen.
+
+    Args:
+        images, maps, titles, scale: as those of `film_frames`.
+        seconds: how long a step stands.
+        alt: the alternative text of the film; None for one that says what moves.
+
+    Raises:
+        ValueError: images, maps or titles that do not fit.
+    """
+    if not 0 < seconds < 60:
+        raise ValueError(f"seconds says how long a step stands. Received: {seconds!r}. Expected: from 0 to 60.")
+    images, maps, titles = _checked(images, maps, titles)
+    frames = with_one_palette(film_frames(images, maps, titles, scale))
+    milliseconds = [int(1000 * seconds)] * (len(frames) - 1) + [2000]
     png = io.BytesIO()
-    last.save(png, "PNG", save_all=True, default_image=True, append_images=others, duration=milliseconds, loop=0)
+    frames[-1].save(png, "PNG", save_all=True, default_image=True, append_images=frames, duration=milliseconds, loop=0)
     data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": f"an animation, {len(frames)} steps"}
     alt = (
         alt or f"An animation in {len(frames)} steps, from {titles[0]} to {titles[-1]}: an input beside {listed(maps)}."
