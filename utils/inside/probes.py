@@ -32,11 +32,11 @@ def linear_probe(
     Alain and Bengio (2016, arXiv:1610.01644). Features are standardized, and the strength of the penalty, on the square
     of the weights, is chosen by cross-validation among the training images alone.
 
-    | kind | model | score | interval |
-    |---|---|---|---|
-    | "class" | logistic regression | accuracy | Wilson's |
-    | "number" | ridge regression | R^2, 1 for perfect, 0 for guessing the mean of the test targets | bootstrap |
-    | "angle" | ridge regression of cosine and sine | mean angular error in the unit of the period | bootstrap |
+    - "class": logistic regression; the accuracy, with Wilson's interval.
+    - "number": ridge regression; R^2, which is 1 for perfect and 0 for guessing the mean of the test targets, with a
+      bootstrap interval.
+    - "angle": ridge regression of cosine and sine; the mean angular error in the unit of the period, with a bootstrap
+      interval.
 
     The interval says how far the score would vary with other test images, the probe being what it is. A guess has the
     accuracy of the most frequent class, the R^2 0, and the angular error of a quarter of the period if the targets lie

@@ -106,7 +106,7 @@ def orientation_tuning(
     The response to an orientation is the mean over phases, at the frequency with the largest. It counts as far as it
     exceeds the response to plain grey, the mean of every grating; so the selectivity is
 
-        1 - V = |sum_k r_k exp(2 i theta_k)| / sum_k r_k,  r_k = max(0, R_k - R_grey),
+        1 - V = abs(sum_k r_k exp(2 i theta_k)) / sum_k r_k,  r_k = max(0, R_k - R_grey),
 
     V being the circular variance of Ringach, Shapley and Hawken (2002, doi:10.1523/JNEUROSCI.22-13-05639.2002), of
     firing rates there. Units that are linear in the image respond to gratings as to grey, on average, and have no
@@ -135,7 +135,7 @@ def circular_tuning(strengths, angles, period):
 
         z = sum_k r_k exp(2 pi i theta_k / P) / sum_k r_k
 
-    has the direction of the preferred angle, from 0 to the period P, and the length |z|, the selectivity: 1 if there is
+    has the direction of the preferred angle, from 0 to the period P, and the length abs(z), the selectivity: 1 if there is
     a response to one angle alone, 0 if all are alike, or opposite ones. The preferred angle is NaN where z is 0, and so
     where there is no response at all. Mardia and Jupp (2000, Directional Statistics), chapter 2.
     """
