@@ -135,8 +135,8 @@ def circular_tuning(strengths, angles, period):
 
         z = sum_k r_k exp(2 pi i theta_k / P) / sum_k r_k
 
-    has the direction of the preferred angle, from 0 to the period P, and the length abs(z), the selectivity: 1 if there is
-    a response to one angle alone, 0 if all are alike, or opposite ones. The preferred angle is NaN where z is 0, and so
+    has the direction of the preferred angle, from 0 to the period P, and as its length the selectivity: 1 if there is a
+    response to one angle alone, 0 if all are alike, or opposite ones. The preferred angle is NaN where z is 0, and so
     where there is no response at all. Mardia and Jupp (2000, Directional Statistics), chapter 2.
     """
     strengths, angles = np.asarray(strengths, float), np.asarray(angles, float)
