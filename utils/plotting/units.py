@@ -61,7 +61,7 @@ def _channels(photograph, layers, count, across):
     figure, axes = plt.subplots(
         len(layers),
         2,
-        figsize=(9.2, 0.25 + len(layers) * (0.3 + 0.76 * rows)),
+        figsize=(6.6, 0.1 + len(layers) * (0.24 + 0.52 * rows)),
         width_ratios=(2.2, across * 0.76),
         squeeze=False,
         layout="constrained",
