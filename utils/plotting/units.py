@@ -72,6 +72,7 @@ def _channels(photograph, layers, count, across):
         missing = np.zeros((rows * across - len(maps), *maps.shape[1:]))
         drawn = sheet(np.concatenate([maps, missing]), across, np.nan)
         draw_map(right, drawn, 1, signed=True)
+        right.images[0].set_interpolation("nearest")  # a sheet is larger than its pictures, whose pixels are squares
         right.set_facecolor("#bbbbbb")
         right.set_title(name)
         draw_image(left, photograph)
