@@ -13,6 +13,7 @@ from .maps import show_attributions, show_images, show_maps
 from .plane import plot_plane
 from .slider import show_slider
 from .style import COLOURS, COLUMNS, IMAGE, LINES, POSITIVE, SIGNED, STYLE
+from .units import channel_frames, plot_preferences, sheet, show_channels, show_windows
 
 __all__ = [
     "show_attributions",
@@ -26,6 +27,11 @@ __all__ = [
     "plot_matrix",
     "plot_ledger",
     "plot_localisation",
+    "sheet",
+    "show_channels",
+    "channel_frames",
+    "show_windows",
+    "plot_preferences",
     "IMAGE",
     "SIGNED",
     "POSITIVE",
