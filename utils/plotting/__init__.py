@@ -13,6 +13,7 @@ from .maps import show_attributions, show_images, show_maps
 from .plane import plot_plane
 from .slider import show_slider
 from .style import COLOURS, COLUMNS, IMAGE, LINES, POSITIVE, SIGNED, STYLE
+from .training import plot_histograms, plot_training, show_kernels
 
 __all__ = [
     "show_attributions",
@@ -26,6 +27,9 @@ __all__ = [
     "plot_matrix",
     "plot_ledger",
     "plot_localisation",
+    "plot_training",
+    "plot_histograms",
+    "show_kernels",
     "IMAGE",
     "SIGNED",
     "POSITIVE",
