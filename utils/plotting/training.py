@@ -46,7 +46,7 @@ def plot_training(log, stages=None, bands=None, *, alt=None):
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
         text = "Accuracy and loss against the epoch, curves of training and test"
-        text += f", with intervals of {listed(bands)} around the test accuracy" if bands else ""
+        text += f"; bands around the test accuracy: {listed(bands)}" if bands else ""
         show(figure, alt or f"{text}.")
 
 
