@@ -13,6 +13,7 @@ from .maps import show_attributions, show_images, show_maps
 from .plane import plot_plane
 from .slider import show_slider
 from .style import COLOURS, COLUMNS, IMAGE, LINES, POSITIVE, SIGNED, STYLE
+from .training import plot_histograms, plot_training, show_kernels
 from .units import channel_frames, plot_preferences, sheet, show_channels, show_windows
 
 __all__ = [
@@ -32,6 +33,9 @@ __all__ = [
     "channel_frames",
     "show_windows",
     "plot_preferences",
+    "plot_training",
+    "plot_histograms",
+    "show_kernels",
     "IMAGE",
     "SIGNED",
     "POSITIVE",
