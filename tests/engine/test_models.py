@@ -13,8 +13,8 @@ import models
 from models import train
 from utils import data
 
-PROMISED = {"mnist_dense": 0.975, "mnist_cnn": 0.99, "mnist_cnn_max": 0.992, "cluttered_cnn": 0.97}
-DIGITS = [name for name in PROMISED if name != "cluttered_cnn"]
+DIGITS = {"mnist_dense": 0.975, "mnist_cnn": 0.99, "mnist_cnn_max": 0.992}
+PROMISED = DIGITS | {"cluttered_cnn": 0.97, "cifar10_allcnn": 0.86}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,22 @@ def test_accuracy_on_scenes(embedded, mnist):
         promised = card["test_accuracy"]
         x, y, _ = data.cluttered_digits(*mnist[1], n, seed=5)
         assert abs(train.accuracy(model, x, y) - promised) < 3 * standard_error(promised, n)
+
+
+@pytest.mark.skipif(not data.has_real_cifar10(), reason="needs the photographs of CIFAR-10")
+def test_accuracy_on_photographs():
+    """On some of the first 1,000 test images, for which the card has an accuracy of its own."""
+    card, model = models.model_card("cifar10_allcnn"), models.load_model("cifar10_allcnn")
+    assert card["test_images"] == 10_000 and card["test_accuracy"] >= PROMISED["cifar10_allcnn"]
+    promised, n = card["first_1000_test_accuracy"], 300
+    _, (x, y) = data.load_cifar10()
+    assert abs(train.accuracy(model, x[:n], y[:n]) - promised) < 3 * standard_error(promised, n) * (1 - n / 1000) ** 0.5
+
+
+def test_the_log_of_photographs_ends_with_what_the_card_says():
+    rows, card = models.training_log("cifar10_allcnn"), models.model_card("cifar10_allcnn")
+    assert len(rows) == card["epochs"] and abs(rows[-1]["test_accuracy"] - card["test_accuracy"]) < 1e-3
+    assert rows[-1]["test_loss"] < 0.5 * rows[0]["test_loss"]
 
 
 def standard_error(share, n):
@@ -131,6 +147,12 @@ def test_training_that_is_interrupted_leaves_what_was_there(copied, monkeypatch,
     with pytest.raises(ZeroDivisionError):
         train.train("mnist_dense", copied, epochs=1, images=128)
     assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_training_needs_all_of_cifar10(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load_cifar10", data.embedded_photographs)
+    with pytest.raises(ValueError, match="training images. Expected: 50,000. Set NN_DATA"):
+        train.train("cifar10_allcnn", tmp_path)
 
 
 def test_the_command_refuses_an_unknown_name(monkeypatch, capsys):

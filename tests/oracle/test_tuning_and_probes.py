@@ -272,15 +272,16 @@ def test_an_angle_on_its_circle():
         assert blind.low < period / 4 < blind.high
 
 
-@pytest.mark.parametrize("kind, chance", [("class", 0.5), ("number", 0.0), ("angle", 90.0)])
-def test_shuffled_targets_are_read_at_chance(kind, chance):
+@pytest.mark.parametrize("kind, chance, near", [("class", 0.5, 0.15), ("number", 0.0, 0.3), ("angle", 90.0, 25.0)])
+def test_shuffled_targets_are_read_at_chance(kind, chance, near):
+    """Of 400 images, a coefficient of 1 / sqrt(400) is chance, and R^2 of a feature itself then off by two of these."""
     X, _ = data(700, 6)
     y = {"class": X[:, 0] > 0, "number": X[:, 0], "angle": np.degrees(np.arctan2(X[:, 0], X[:, 1]))}[kind]
     for seed in range(2):
         arguments = (X[:400], y[:400], X[400:], y[400:], kind, seed)
         true, control = linear_probe(*arguments), linear_probe(*arguments, shuffled=True)
-        assert abs(true.score - chance) > 0.4 * max(chance, 1)
-        assert abs(control.score - chance) < 0.1 * max(chance, 1)
+        assert abs(true.score - chance) > 2 * near
+        assert abs(control.score - chance) < near
 
 
 def test_the_interval_of_a_number_beside_a_loop():
