@@ -10,7 +10,7 @@ from PIL import Image
 
 from .grid import colour_bars, draw_image, draw_map, grid, laid_over
 from .inputs import checked_images, checked_maps, checked_overlay, checked_titles, one_of
-from .style import STYLE, drawing, listed
+from .style import SIGNED, STYLE, drawing, listed
 
 
 def film_frames(images, maps, titles=None, scale="method", *, overlay=False):
@@ -72,13 +72,15 @@ def pixels_of(figure):
 def with_one_palette(frames):
     """Frames `[n, height, width, 3]` as images that share their palette, or else the colours would flicker.
 
-    A part of it are greys, so that grey stays grey and white white.
+    A part of it are greys, so that grey stays grey and white white, and a part the colours of signed maps, of which the
+    strongest are too rare to be found among those of photographs.
     """
-    colours = np.reshape(Image.fromarray(np.concatenate(frames)).quantize(224).getpalette(), (-1, 3))
+    colours = np.reshape(Image.fromarray(np.concatenate(frames)).quantize(192).getpalette(), (-1, 3))
+    signed = np.rint(255 * SIGNED(np.linspace(0, 1, 32))[:, :3]).astype(int)
     greys = np.linspace(0, 255, 32).astype(int)[:, None].repeat(3, 1)
     colours[colours.min(1) > 244] = 255
     palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([greys, colours]).ravel().tolist())
+    palette.putpalette(np.concatenate([greys, signed, colours]).ravel().tolist())
     return [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
 
 
