@@ -6,12 +6,10 @@ In a notebook each figure carries an alternative text, `alt`, for readers who ca
 is refused is not left open.
 """
 
-from .bars import plot_bars
 from .charts import plot_curves, plot_ledger, plot_localisation, plot_matrix
 from .drawing import Drawing
 from .film import film_frames, show_film
 from .maps import show_attributions, show_images, show_maps
-from .path import plot_path
 from .plane import plot_plane
 from .slider import show_slider
 from .style import COLOURS, COLUMNS, IMAGE, LINES, POSITIVE, SIGNED, STYLE
@@ -27,8 +25,6 @@ __all__ = [
     "show_slider",
     "plot_curves",
     "plot_plane",
-    "plot_path",
-    "plot_bars",
     "plot_matrix",
     "plot_ledger",
     "plot_localisation",
