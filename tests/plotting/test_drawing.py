@@ -8,14 +8,6 @@ from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from utils.plotting import Drawing, drawing
 
 
-@pytest.fixture(autouse=True)
-def kept(monkeypatch):
-    plt.switch_backend("agg")
-    monkeypatch.setattr(plt, "show", lambda: None)
-    yield
-    plt.close("all")
-
-
 def test_a_relu_and_its_mask(tmp_path):
     d = Drawing(6.6, 2.3)
     x1, x2 = d.unit((0.5, 1.75), "$x_1$", 2), d.unit((0.5, 0.7), "$x_2$", 3)

@@ -14,15 +14,6 @@ from utils.plotting import film, grid
 IMAGES = np.random.default_rng(0).random((3, 9, 8, 1))
 
 
-@pytest.fixture(autouse=True)
-def kept(monkeypatch):
-    """Figures stay open after `show`, so that they can be looked at, and are closed after the test."""
-    plt.switch_backend("agg")
-    monkeypatch.setattr(plt, "show", lambda: None)
-    yield
-    plt.close("all")
-
-
 def drawn():
     """All pictures of the last figure, from left to right and from top to bottom."""
     return [axis.images[0] for axis in plt.gcf().axes if axis.images]

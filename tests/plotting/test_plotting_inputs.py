@@ -21,15 +21,6 @@ X = RNG.random((3, 16, 12, 3))
 R = RNG.normal(size=(3, 16, 12, 3))
 
 
-@pytest.fixture(autouse=True)
-def kept(monkeypatch):
-    """Figures stay open after `show`, so that they can be looked at, and are closed after the test."""
-    plt.switch_backend("agg")
-    monkeypatch.setattr(plt, "show", lambda: None)
-    yield
-    plt.close("all")
-
-
 def pictures():
     return [axis.images[0] for axis in plt.gcf().axes if axis.images]
 

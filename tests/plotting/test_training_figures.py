@@ -15,14 +15,6 @@ rng = np.random.default_rng(0)
 WEIGHTS = {f"conv{k}": rng.normal(0.5, 2, (3, 3, 4, 50)) for k in range(1, 6)}
 
 
-@pytest.fixture(autouse=True)
-def kept(monkeypatch):
-    plt.switch_backend("agg")
-    monkeypatch.setattr(plt, "show", lambda: None)
-    yield
-    plt.close("all")
-
-
 def test_a_training_has_both_curves_of_both_measures():
     bands = {"of 50": (np.full(4, 0.2), np.full(4, 0.9))}
     plotting.plot_training(LOG, {"small": 3, "large": 1}, bands)

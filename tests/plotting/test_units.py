@@ -10,15 +10,6 @@ RNG = np.random.default_rng(0)
 PHOTOGRAPH = RNG.random((8, 8, 3))
 
 
-@pytest.fixture(autouse=True)
-def kept(monkeypatch):
-    """Figures stay open after `show`, so that they can be looked at, and are closed after the test."""
-    plt.switch_backend("agg")
-    monkeypatch.setattr(plt, "show", lambda: None)
-    yield
-    plt.close("all")
-
-
 def test_a_sheet_has_each_picture_in_its_place():
     pictures = RNG.random((5, 3, 4, 3))
     whole = plotting.sheet(pictures, 2, paper=0.25)

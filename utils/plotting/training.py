@@ -5,6 +5,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from .style import COLOURS, LINES, drawing, listed, show
+from .units import sheet
 
 STEPS = ("#FFFFFF", "#F0F0F0")  # the ground of one stage of the training and of the next
 
@@ -126,14 +127,9 @@ def kernel_tiles(kernels, columns):
             f"Colours need kernels [height, width, 3, n] of a first layer. Received: shape {kernels.shape}. "
             "Weights of deeper layers are drawn by plot_histograms."
         )
-    height, width, _, n = kernels.shape
     largest = np.abs(kernels).max((0, 1, 2))
     colours = 0.5 + 0.5 * kernels / np.where(largest > 0, largest, 1)
-    tiles = np.ones((-(-n // columns) * (height + 1) - 1, columns * (width + 1) - 1, 3))
-    for k in range(n):
-        top, left = k // columns * (height + 1), k % columns * (width + 1)
-        tiles[top : top + height, left : left + width] = colours[..., k]
-    return tiles
+    return sheet(np.moveaxis(colours, -1, 0), columns)
 
 
 def _ground(axis, epochs, stages):
