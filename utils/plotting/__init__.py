@@ -6,7 +6,7 @@ In a notebook each figure carries an alternative text, `alt`, for readers who ca
 is refused is not left open.
 """
 
-from .charts import plot_curves, plot_ledger, plot_localisation, plot_matrix
+from .charts import plot_curves, plot_intervals, plot_ledger, plot_localisation, plot_matrix
 from .drawing import Drawing
 from .film import film_frames, show_film
 from .maps import show_attributions, show_images, show_maps
@@ -26,6 +26,7 @@ __all__ = [
     "plot_curves",
     "plot_plane",
     "plot_matrix",
+    "plot_intervals",
     "plot_ledger",
     "plot_localisation",
     "sheet",
