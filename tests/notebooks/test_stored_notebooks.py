@@ -122,6 +122,7 @@ def test_cells(path):
             assert len(lines) <= 25 and max(map(len, cell.source.splitlines())) <= 88, cell.source
             assert everything[k - 1].cell_type == "markdown", f"no words before {cell.source[:60]!r}"
             assert not re.search(r"^[%!]", cell.source, flags=re.M)
+            assert "NBVAL_" not in cell.source, "marks for the tests are tags: nbval-check-output"
     assert statistics.median(lengths) <= 6
 
 
