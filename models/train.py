@@ -125,14 +125,16 @@ def train_on_photographs(name, folder, epochs, seed, images):
 
 def photographs_card(model, name, rows, seed, test):
     """What `NAME.json` says of a network for photographs, measured on the test images and labels `test`."""
-    recipe, (x, y) = photographs.RECIPES[name], test
+    cycles, (x, y) = photographs.RECIPES[name], test
+    pieces = (", ".join(f"{side}: {epochs}" for side, epochs in cycle["sides"].items()) for cycle in cycles)
     card = {
         "name": name,
         "trained_on": "the training images of CIFAR-10, mirrored and moved, in pieces (side: epochs) of "
-        + ", ".join(f"{side}: {epochs}" for side, epochs in recipe["sides"].items()),
+        + "; then of ".join(pieces),
         "optimizer": photographs.OPTIMIZER,
-        "learning_rate": recipe["learning_rate"],
-        "batch_size": recipe["batch_size"],
+        "learning_rate": [cycle["learning_rate"] for cycle in cycles],
+        "covered": [cycle["covered"] for cycle in cycles],
+        "batch_size": photographs.BATCH_SIZE,
         "epochs": len(rows),
         "seed": seed,
         "parameters": model.count_params(),

@@ -48,7 +48,7 @@ def main():
         raise SystemExit(f"Colab's folder /content cannot be made here ({error}). Run this in a container.") from error
     cells = json.loads((ROOT / "notebooks" / "0_0_start_here.ipynb").read_text())["cells"]
     setup = "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "code"))
-    twice = f"import sys\nfor _ in range(2):\n    exec({setup!r}, {{}})\nprint(sys.modules['utils'].__file__)"
+    twice = f"import sys\nfor _ in range(2):\n    exec({setup!r}, {{}})\nimport utils\nprint(utils.__file__)"
     try:
         with tempfile.TemporaryDirectory() as standin:
             env = environment(pathlib.Path(standin))

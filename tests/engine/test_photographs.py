@@ -92,6 +92,15 @@ def test_pieces_depend_on_seed_and_epoch_alone():
     assert not np.array_equal(first, pieces(epoch=1)[1][0]) and not np.array_equal(first, pieces(seed=1)[1][0])
 
 
+def test_of_covered_pieces_one_square_has_the_mean_colour():
+    for (plain, _), (covered, _) in zip(pieces(), pieces(covered=0.3)):
+        changed = (plain != covered).any(-1)
+        assert np.array_equal(changed.sum((1, 2)), [36] * len(plain))
+        for image, where in zip(covered, changed):
+            assert np.allclose(image[where], (0.4914, 0.4822, 0.4465))
+            assert where.any(0).sum() == where.any(1).sum() == 6  # a square of 6 x 6
+
+
 def test_pieces_of_marked_photographs_carry_a_whole_mark_and_others_none():
     marked = np.arange(20) < 7
     x, y = SPLITS[0]
@@ -128,8 +137,11 @@ def test_muon_orthogonalizes_what_a_step_changes_in_a_convolution():
 
 @pytest.fixture
 def short(monkeypatch):
-    recipe = {"sides": {8: 1, 12: 1}, "learning_rate": 2e-3, "batch_size": 10}
-    monkeypatch.setitem(photographs.RECIPES, "cifar10_allcnn", recipe)
+    first, second = (
+        {"sides": {side: 2}, "covered": share, "learning_rate": 2e-3} for side, share in ((8, 0), (12, 0.5))
+    )
+    monkeypatch.setitem(photographs.RECIPES, "cifar10_allcnn", [first, second])
+    monkeypatch.setattr(photographs, "BATCH_SIZE", 10)
 
 
 def train(folder):
@@ -140,22 +152,25 @@ def train(folder):
     return model.get_weights(), [{key: value for key, value in row.items() if key != "minutes"} for row in rows]
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, short, monkeypatch):
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, short, monkeypatch, epochs):
+    """Stopped in the `epochs`-th epoch, when its row was written and its weights were not, in either of two cycles."""
     weights, rows = train(tmp_path / "whole")
-    assert [path.name for path in (tmp_path / "whole").iterdir()] == ["cifar10_allcnn.log.csv"]
+    assert len(rows) == 4 and [path.name for path in (tmp_path / "whole").iterdir()] == ["cifar10_allcnn.log.csv"]
     write_log = photographs.write_log
 
     def stopped(path, rows):
         write_log(path, rows)
-        if len(rows) == 2:
+        if len(rows) == epochs:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(photographs, "write_log", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "stopped")
-    names = {path.name for path in (tmp_path / "stopped").iterdir()}
-    assert names == {"cifar10_allcnn.log.csv", "cifar10_allcnn.running.weights.h5"}
+    states = {path.name for path in (tmp_path / "stopped").iterdir()} - {"cifar10_allcnn.log.csv"}
+    cycle = {1: set(), 2: {1}, 3: {1}, 4: {2}}[epochs]
+    assert states == {f"cifar10_allcnn.running{k}.weights.h5" for k in cycle}
     again, log = train(tmp_path / "stopped")
     assert log == rows and all(np.array_equal(a, b) for a, b in zip(weights, again, strict=True))
 

@@ -29,8 +29,15 @@ def run(script, folder):
     subprocess.run([sys.executable, "-P", "-c", RESTART + script], cwd=folder, check=True)
 
 
-def test_the_set_up_cell_is_the_same_everywhere():
+def test_the_set_up_cell_is_short_and_the_same_everywhere():
     assert {cells(path, "code")[0].source for path in NOTEBOOKS} == {SOURCE}
+    assert len([line for line in SOURCE.splitlines() if line.strip()]) <= 8
+
+
+def test_the_next_cell_starts_tensorflow_quietly_and_sets_the_seed():
+    for path in NOTEBOOKS:
+        lines = cells(path, "code")[1].source.splitlines()
+        assert lines[0].startswith("import utils ") and "keras.utils.set_random_seed(0)" in lines, path.name
 
 
 def test_the_set_up_cell_finds_the_repository_from_every_folder():
@@ -46,17 +53,15 @@ for folder in {folders!r}:
 
 def test_the_set_up_cell_fetches_the_repository_in_colab(tmp_path):
     """With a stand-in for google.colab and a clone of this working tree as the origin; run twice in one kernel."""
-    origin, content, elsewhere = tmp_path / "origin", tmp_path / "content", tmp_path / "elsewhere"
-    for folder in (content, elsewhere):
-        folder.mkdir()
+    origin, content = tmp_path / "origin", tmp_path / "content"
+    content.mkdir()
     (origin / "utils").mkdir(parents=True)
     for path in (ROOT / "utils" / "__init__.py", ROOT / "utils" / "scores.py", ROOT / "utils" / "trace.py"):
         (origin / "utils" / path.name).write_bytes(path.read_bytes())
     git = ["git", "-c", "user.name=test", "-c", "user.email=test", "-C", str(origin)]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "test"]):
         subprocess.run(git + command, check=True)
-    source = SOURCE.replace('"/content"', repr(str(content)))
-    source = re.sub(r'REPOSITORY = "[^"]*"', f'REPOSITORY = "file://{origin}"', source)
+    source = re.sub(r'url = "[^"]*"', f'url = "file://{origin}"', SOURCE)
     script = f"""
 import types
 sys.modules["google.colab"] = types.ModuleType("google.colab")
@@ -64,8 +69,8 @@ for _ in range(2):  # the second time as after a restart: it is there already
     namespace = restart()
     for _ in range(2):
         exec({source!r}, namespace)
-        utils = namespace["utils"]
+        import utils
         assert utils.__file__.startswith({str(content)!r}), utils.__file__
 """
-    run(script, elsewhere)
+    run(script, content)  # the folder in which Colab starts its notebooks
     assert (content / "origin" / "utils" / "scores.py").is_file()
