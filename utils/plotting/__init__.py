@@ -11,6 +11,7 @@ from .drawing import Drawing
 from .film import film_frames, show_film
 from .maps import show_attributions, show_images, show_maps
 from .plane import plot_plane
+from .shortcut import plot_finders, show_readings
 from .slider import show_slider
 from .style import COLOURS, COLUMNS, IMAGE, LINES, POSITIVE, SIGNED, STYLE
 from .training import plot_histograms, plot_training, show_kernels
@@ -28,6 +29,8 @@ __all__ = [
     "plot_matrix",
     "plot_ledger",
     "plot_localisation",
+    "plot_finders",
+    "show_readings",
     "sheet",
     "show_channels",
     "channel_frames",
