@@ -54,6 +54,14 @@ def test_channels_are_summed_and_colour_images_drawn():
     plotting.show_images(colour, ["one", "two"])
 
 
+def test_titles_stand_clear_of_the_numbers_above_them():
+    plotting.show_maps(np.concatenate([IMAGES] * 2) - 0.5, ["two words in a title"] * 6, columns=3)
+    plt.gcf().canvas.draw()
+    for above, below in zip(*np.reshape(plt.gcf().axes[:6], (2, 3))):
+        assert "\n" in below.get_title()
+        assert above.xaxis.label.get_window_extent().y0 >= below.title.get_window_extent().y1
+
+
 def test_the_other_figures():
     plotting.show_maps(IMAGES - 0.5, range(3), columns=2, scale="all")
     plotting.show_images(IMAGES)

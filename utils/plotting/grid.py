@@ -8,16 +8,18 @@ from matplotlib.colors import Normalize
 from .style import IMAGE, POSITIVE, SIGNED
 
 
-def grid(rows, columns, image_shape, bars, width=1.35, notes=0):
-    """A figure of `rows` x `columns` frames of the images' proportions, with room for bars and lines of notes."""
+def grid(rows, columns, image_shape, bars, width=1.35, notes=0, titles=0):
+    """A figure of `rows` x `columns` frames of the images' proportions, with room for bars, for lines of notes, and for
+    lines of titles between the rows.
+    """
     width = min(max(width, image_shape[1] / 100), 9.5 / columns)  # a pixel for a pixel, where there is room
     height = width * image_shape[0] / image_shape[1]
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(columns * width + 0.9 + 0.5 * bars, rows * height + 0.5 + 0.14 * notes),
+        figsize=(columns * width + 0.9 + 0.5 * bars, rows * height + 0.5 + 0.14 * notes + 0.3 * titles),
         squeeze=False,
-        layout="constrained",
+        layout="compressed" if titles else "constrained",  # which lets titles run into the numbers above them
     )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])

@@ -145,12 +145,14 @@ def _in_a_grid(pictures, titles, columns, bars, draw, notes=0):
     n = len(pictures)
     columns = even(n, columns)
     rows = -(-n // columns)
-    figure, axes = grid(rows, columns, pictures.shape[1:3], bars, notes=notes * rows)
+    titles = [wrapped(title) for title in titles]
+    between = sum(max(title.count("\n") for title in titles[k : k + columns]) + 1 for k in range(columns, n, columns))
+    figure, axes = grid(rows, columns, pictures.shape[1:3], bars, notes=notes * rows, titles=between if notes else 0)
     for k, axis in enumerate(axes.flat):
         axis.axis("off" if k >= n else "on")
         if k < n:
             draw(axis, k)
-            axis.set_title(wrapped(titles[k]))
+            axis.set_title(titles[k])
     return axes, figure
 
 
