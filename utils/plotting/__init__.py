@@ -6,10 +6,12 @@ In a notebook each figure carries an alternative text, `alt`, for readers who ca
 is refused is not left open.
 """
 
+from .bars import plot_bars
 from .charts import plot_curves, plot_ledger, plot_localisation, plot_matrix
 from .drawing import Drawing
 from .film import film_frames, show_film
 from .maps import show_attributions, show_images, show_maps
+from .path import plot_path
 from .plane import plot_plane
 from .shortcut import plot_finders, show_readings
 from .slider import show_slider
@@ -26,6 +28,8 @@ __all__ = [
     "show_slider",
     "plot_curves",
     "plot_plane",
+    "plot_path",
+    "plot_bars",
     "plot_matrix",
     "plot_ledger",
     "plot_localisation",

@@ -147,6 +147,19 @@ def upsampled(maps, size):
     return scipy.ndimage.zoom(maps, factors, order=1, mode="nearest", grid_mode=True)
 
 
+def checked_overlay(overlay, images, low=0, high=1):
+    """What is seen through the maps of `images`, in their shape: themselves, nothing, or other images."""
+    if isinstance(overlay, (bool, np.bool_)):
+        return images if overlay else None
+    under = checked_images(overlay, low, high)
+    if under.shape != images.shape:
+        raise ValueError(
+            f"overlay does not fit the images. Received: shape {under.shape}. Expected: {images.shape}, True or False. "
+            "np.repeat(x[None], n, 0) makes n copies of one image x."
+        )
+    return under
+
+
 def checked_titles(titles, n):
     """`n` words as a list; empty ones for None."""
     if titles is None:

@@ -7,6 +7,7 @@ from .inputs import (
     check_number_of_frames,
     checked_images,
     checked_maps,
+    checked_overlay,
     checked_titles,
     flat,
     one_of,
@@ -43,7 +44,8 @@ def show_attributions(
         signed: True draws all maps in the signed colours; None only those with negative values.
         outlines: masks `[n, height, width]`; a thin line is drawn around each, over the maps.
         save: the name of a file that the figure is to be written to as well (.png, .pdf, .svg); its folder is made.
-        overlay: whether each image is seen, in grey, through its maps.
+        overlay: whether each image is seen, in grey, through its maps; or other images of that shape to be seen there
+            (the whole photograph, say, where `images` holds faded copies of it).
         alt: the alternative text of the figure in a notebook; None for one that says what is beside what.
         low, high: the values of black and white in `images` (of one channel: of paper and ink), if not 0 and 1.
 
@@ -53,6 +55,7 @@ def show_attributions(
     images = checked_images(images, low, high)
     maps = checked_maps(maps, images)
     n, titles = len(images), checked_titles(titles, len(images))
+    under = checked_overlay(overlay, images, low, high)
     one_of("scale", scale, ("map", "method"))
     one_of("across", across, (None, "images", "methods"))
     masks = None if outlines is None else flat("outlines", outlines, images) > 0.5
@@ -81,7 +84,7 @@ def show_attributions(
                     draw_image(axis, value)
                     continue
                 limit = np.abs(value if scale == "map" else values).max() or 1
-                draw_map(axis, value, limit, is_signed[name], images[i] if overlay else None)
+                draw_map(axis, value, limit, is_signed[name], None if under is None else under[i])
                 if scale == "map":
                     write_numbers(axis, value)
                 if masks is not None:
@@ -89,7 +92,7 @@ def show_attributions(
         for axis in axes.flat:
             axis.set_visible(bool(axis.images))
         colour_bars(figure, axes, set(is_signed.values()))
-        show(figure, alt or _described(n, titles, maps, overlay), save)
+        show(figure, alt or _described(n, titles, maps, under is images), save)
 
 
 def show_images(images, titles=None, columns=COLUMNS, *, alt=None, low=0, high=1):
