@@ -158,3 +158,27 @@ def test_what_does_not_fit_is_refused(images, maps, words):
 def test_a_scale_that_does_not_exist():
     with pytest.raises(ValueError, match="Received: 'log'"):
         plotting.show_attributions(IMAGES, {"a": IMAGES}, scale="log")
+
+
+def test_points_with_intervals_stand_in_their_rows_and_panels():
+    panels = {
+        "horse": {"all": {"whole": (0.5, 0.4, 0.7), "part": (0.2, 0.1, 0.3)}, "few": {"part": (0.3, 0.0, 0.6)}},
+        "deer": {"all": {"part": (0.9, 0.8, 1.0)}},
+    }
+    plotting.plot_intervals(panels, "share", line=0.25)
+    horse, deer = plt.gcf().axes
+    assert [label.get_text() for label in horse.get_yticklabels()] == ["whole", "part"]
+    assert horse.get_ylim()[0] > horse.get_ylim()[1]  # the first row on top
+    lines = [(*map(list, line.get_data()),) for line in horse.lines]
+    assert lines[0][0] == [0.4, 0.7] and lines[1][0] == [0.5] and lines[2][0] == [0.1, 0.3]
+    places = [line[1][0] for line in lines[:6]]
+    assert [round(place) for place in places] == [0, 0, 1, 1, 1, 1] and places[2] < places[4]
+    assert [list(line.get_xdata()) for line in deer.lines] == [[0.8, 1.0], [0.9], [0.25, 0.25]]
+    assert horse.get_xlim() == deer.get_xlim()
+
+
+@pytest.mark.parametrize("parts", [{"some": {"whole": (1, 0, 2)}}, {"all": {"other": (1, 0, 2)}}])
+def test_rows_that_no_first_series_names_are_refused(parts):
+    with pytest.raises(ValueError, match="Unknown series or rows"):
+        plotting.plot_intervals({"horse": {"all": {"whole": (1, 0, 2)}}, "deer": parts}, "share")
+    assert not plt.get_fignums()

@@ -296,6 +296,10 @@ def figures():
         "plot_matrix": (lambda **a: plotting.plot_matrix(np.eye(2), ["a", "b"], **a), "a matrix of a and b"),
         "plot_plane": (lambda **a: plotting.plot_plane({"f": (lambda x: x.sum(-1), None)}, **a), "two inputs: f"),
         "plot_ledger": (lambda **a: plotting.plot_ledger(ledger, **a), "shares of the score for a and b"),
+        "plot_intervals": (
+            lambda **a: plotting.plot_intervals({"horse": {"all": {"whole": (1, 0, 2)}}}, "share", **a),
+            "horse: share of whole, points with intervals.",
+        ),
         "plot_localisation": (lambda **a: plotting.plot_localisation(table, by="mass", **a), "of mass for LRP"),
     }
 

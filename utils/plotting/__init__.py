@@ -7,7 +7,7 @@ is refused is not left open.
 """
 
 from .bars import plot_bars
-from .charts import plot_curves, plot_ledger, plot_localisation, plot_matrix
+from .charts import plot_curves, plot_intervals, plot_ledger, plot_localisation, plot_matrix
 from .drawing import Drawing
 from .film import film_frames, show_film
 from .maps import show_attributions, show_images, show_maps
@@ -33,6 +33,7 @@ __all__ = [
     "plot_matrix",
     "plot_ledger",
     "plot_localisation",
+    "plot_intervals",
     "plot_finders",
     "show_readings",
     "sheet",

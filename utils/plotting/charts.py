@@ -128,5 +128,51 @@ def plot_localisation(table, highlight=(), by="relevance mass", *, alt=None):
         show(figure, alt or f"Points with intervals of {listed(measures)} for {listed(rows)}.")
 
 
+def plot_intervals(panels, xlabel, line=None, xlim=None, *, alt=None):
+    """Draw values with their intervals, a row for each, in panels below one another.
+
+    Args:
+        panels: a dictionary, title of the panel -> (name of the series -> (row -> (value, lower end, upper end))). The
+            first series of the first panel names the rows, from the top; another series or panel may lack some.
+        line: a value to be marked in every panel: chance, or none.
+        xlim: the ends of the horizontal axis, which all panels share; None for what the values need.
+        alt: the alternative text of the figure in a notebook; None for one that names panels, series and rows.
+
+    Raises:
+        ValueError: a row that the first series of the first panel does not have.
+    """
+    series = list(next(iter(panels.values())))
+    rows = list(next(iter(panels.values()))[series[0]])
+    found = [(name, row) for parts in panels.values() for name, values in parts.items() for row in values]
+    unknown = [pair for pair in found if pair[0] not in series or pair[1] not in rows]
+    if unknown:
+        raise ValueError(f"Unknown series or rows. Received: {unknown}. Expected: series of {series}, rows of {rows}.")
+    with drawing():
+        size = (6.4, 0.9 + len(panels) * (0.45 + 0.3 * len(rows)))
+        figure, axes = plt.subplots(len(panels), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
+        for axis, (title, parts) in zip(axes[:, 0], panels.items()):
+            for k, name in enumerate(series):
+                shift = 0.26 * (k - (len(series) - 1) / 2)
+                for row, (value, low, high) in parts.get(name, {}).items():
+                    place = rows.index(row) + shift
+                    axis.plot([low, high], [place, place], color=COLOURS[k], linewidth=2.2, solid_capstyle="butt")
+                    axis.plot(value, place, "osD^v"[k], color=COLOURS[k], markersize=5, markeredgecolor="white")
+            if line is not None:
+                axis.axvline(line, color="#666666", linewidth=0.9, linestyle="--", zorder=0)
+            axis.set(ylim=(len(rows) - 0.5, -0.5), title=title, xlim=xlim)
+            axis.set_yticks(range(len(rows)), rows)
+            axis.grid(axis="y", color="#eeeeee", linewidth=0.8)
+            axis.set_axisbelow(True)
+        axes[-1, 0].set_xlabel(xlabel)
+        if len(series) > 1:
+            marks = [
+                Line2D([], [], color=COLOURS[k], marker="osD^v"[k], markeredgecolor="white", linewidth=2.2, label=name)
+                for k, name in enumerate(series)
+            ]
+            figure.legend(handles=marks, loc="outside lower center", ncols=2)
+        words = f"{_heading(listed(panels))}{xlabel} of {listed(rows)}, points with intervals"
+        show(figure, alt or f"{words}{f' for {listed(series)}' if len(series) > 1 else ''}.")
+
+
 def _heading(title):
     return f"{title}: " if title else ""
