@@ -115,6 +115,8 @@ def read_parts(model, x, own):
     read = {view: s.argmax(-1) for view, s in scores.items()}
     own = CIFAR10_CLASSES.index(own)
     shares = {view: {"own": share(r == own), "dog": share(r == DOG)} for view, r in read.items()}
+    for view, r in read.items():
+        shares[view]["read as"] = np.bincount(r.ravel(), minlength=10).tolist()
     return shares, scores, read
 
 
@@ -181,7 +183,7 @@ def main():
         "photographs": {name: int((y == c).sum()) for c, name in enumerate(CIFAR10_CLASSES)},
         "steps": arguments.steps,
         "completeness error, median share of the mean logit": round(float(np.median(np.concatenate(errors))), 4),
-        "values": "share, mean or correlation, with the lower and upper end of its 95 % interval",
+        "values": "share, mean or correlation, with the lower and upper end of its 95 % interval; counts by class",
         "readings": readings,
         "read as dog, at least one of so many windows": windows,
         "correlation of a quarter's relevance and its logit": correlation,
