@@ -8,6 +8,7 @@ quarter of an hour on two cores; notebook 6.4 shows the table, and makes its row
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import sys
@@ -107,17 +108,32 @@ def without(x, order):
 
 def read_parts(model, x, own):
     """What wholes and parts of photographs of class `own` are read as: view -> (class -> share), and the logits."""
-    quarters = cut(x)
+    quarters = cut(x)  # four corners, and the centre
     scores = {"whole": logits(model, x), "whole, blurred": logits(model, blurred(x))}
     scores["quarters, enlarged"] = logits(model, enlarged(quarters))
-    if own in (*ANIMALS, "dog"):
-        scores["quarters, in place"] = logits(model, np.where(masks(), x[:, None], GREY))
+    scores["quarters, in place"] = logits(model, np.where(masks(), x[:, None], GREY))
     read = {view: s.argmax(-1) for view, s in scores.items()}
     own = CIFAR10_CLASSES.index(own)
     shares = {view: {"own": share(r == own), "dog": share(r == DOG)} for view, r in read.items()}
     for view, r in read.items():
         shares[view]["read as"] = np.bincount(r.ravel(), minlength=10).tolist()
     return shares, scores, read
+
+
+def of_coalitions(model, x, c):
+    """Logits of class `c` `[n, 16]` with some of the corners, the others in the mean colour; bit q for corner q."""
+    here = [np.any([masks()[q] for q in range(4) if s >> q & 1] or [masks()[0] & False], 0) for s in range(16)]
+    parts = [logits(model, np.where(here, x[k : k + 100, None], GREY))[..., c] for k in range(0, len(x), 100)]
+    return np.concatenate(parts)
+
+
+def shapley_values(v):
+    """Of four players, from the worth `[n, 16]` of all coalitions: `[n, 4]` (Shapley 1953)."""
+    weights = [math.factorial(k) * math.factorial(3 - k) / math.factorial(4) for k in range(4)]
+    others = [[s for s in range(16) if not s >> q & 1] for q in range(4)]
+    return np.stack(
+        [sum(weights[s.bit_count()] * (v[:, s | 1 << q] - v[:, s]) for s in others[q]) for q in range(4)], 1
+    )
 
 
 def explain(model, x, own, scores, read, steps, rng):
@@ -130,20 +146,23 @@ def explain(model, x, own, scores, read, steps, rng):
     chosen = {"own": share(r == c), "dog": share(r == DOG)}
 
     whole, corners = scores["whole"][:, c], of_quarters[:, :4]
-    gone = logits(model, np.where(masks()[:4], GREY, x[:, None]))[..., c]
-    worth = {"enlarged": scores["quarters, enlarged"][:, :4, c], "in place": scores["quarters, in place"][:, :4, c]}
-    worth["taken away"] = whole[:, None] - gone
+    v = of_coalitions(model, x, c)
+    worth = {"enlarged": scores["quarters, enlarged"][:, :4, c]}
+    worth["in place"] = np.stack([v[:, 1 << q] for q in range(4)], 1)
+    worth["taken away"] = np.stack([v[:, 15] - v[:, 15 ^ 1 << q] for q in range(4)], 1)
+    worth["Shapley value"] = shapley_values(v)
     same = {name: correlations(corners, values) for name, values in worth.items()}
-    permuted = {name: correlations(rng.permuted(corners, axis=1), values) for name, values in worth.items()}
+    another = {name: correlations(np.roll(corners, 1, 0), values) for name, values in worth.items()}
     first = {name: share(values.argmax(1) == corners.argmax(1)) for name, values in worth.items()}
 
     by_relevance = np.argsort(-R.reshape(n, -1), 1)
     orders = {"most relevant": by_relevance[:, :TENTH], "least relevant": by_relevance[:, -TENTH:]}
     orders["another photograph's"] = np.roll(orders["most relevant"], 1, 0)
+    orders["highest contrast"] = np.argsort(-np.square(x - GREY).sum(-1).reshape(n, -1), 1)[:, :TENTH]
     orders["random"] = rng.permuted(by_relevance, axis=1)[:, :TENTH]
     drops = {name: whole - logits(model, without(x, order))[:, c] for name, order in orders.items()}
     error = np.abs(R.sum((1, 2)) - whole) / np.abs(whole).mean()
-    return chosen, {"same": same, "permuted": permuted}, first, drops, error
+    return chosen, {"same": same, "another": another}, first, drops, error
 
 
 def main():
@@ -162,6 +181,8 @@ def main():
         readings[name], *kept[name] = read_parts(model, x[y == c], name)
         dogs = readings[name]["quarters, enlarged"]["dog"]
         print(f"{time.time() - start:6.0f} s  quarters of {name} read as dog: {dogs}", flush=True)
+    early = kept["horse"][1]["quarters, enlarged"][: (y[:300] == CIFAR10_CLASSES.index("horse")).sum()]
+    spot = early[:, :4] == DOG
     for name in ANIMALS:
         some = x[y == CIFAR10_CLASSES.index(name)]
         hits = logits(model, enlarged(cut(some, GRID))).argmax(-1) == DOG
@@ -185,6 +206,7 @@ def main():
         "completeness error, median share of the mean logit": round(float(np.median(np.concatenate(errors))), 4),
         "values": "share, mean or correlation, with the lower and upper end of its 95 % interval; counts by class",
         "readings": readings,
+        "read as dog, corners of the horses among the first 300": int(spot.sum()),
         "read as dog, at least one of so many windows": windows,
         "correlation of a quarter's relevance and its logit": correlation,
         "the most relevant quarter is the first by its logit, one in four by chance": firsts,
