@@ -148,11 +148,11 @@ def plot_intervals(panels, xlabel, line=None, xlim=None, *, alt=None):
     if unknown:
         raise ValueError(f"Unknown series or rows. Received: {unknown}. Expected: series of {series}, rows of {rows}.")
     with drawing():
-        size = (6.4, 0.9 + len(panels) * (0.45 + 0.3 * len(rows)))
+        size = (6.4, 0.9 + len(panels) * (0.45 + max(0.3, 0.13 * len(series)) * len(rows)))
         figure, axes = plt.subplots(len(panels), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
         for axis, (title, parts) in zip(axes[:, 0], panels.items()):
             for k, name in enumerate(series):
-                shift = 0.26 * (k - (len(series) - 1) / 2)
+                shift = min(0.26, 0.66 / len(series)) * (k - (len(series) - 1) / 2)  # a gap between rows
                 for row, (value, low, high) in parts.get(name, {}).items():
                     place = rows.index(row) + shift
                     axis.plot([low, high], [place, place], color=COLOURS[k], linewidth=2.2, solid_capstyle="butt")
