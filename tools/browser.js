@@ -89,7 +89,9 @@ async function sliders(page) {
     const after = await Promise.all(found.map(state));
     if (pictures.size < 2) problems.push(name + "the picture does not change");
     if (labels.size !== most - least + 1) problems.push(name + `${labels.size} labels, ${most - least + 1} frames`);
-    if ((await seen()) !== first) problems.push(name + "at its start again, it shows another picture");
+    let same = false;
+    for (let k = 0; k < 5 && !same; k++) same = (await seen()) === first; // a busy machine draws late
+    if (!same) problems.push(name + "at its start again, it shows another picture");
     if (JSON.stringify(after) !== JSON.stringify(before)) problems.push(name + "something else changed with it");
   }
   return problems;

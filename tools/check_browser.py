@@ -26,7 +26,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ["playwright-core@1", "mathjax2@npm:mathjax@2.7.9", "requirejs@2.3.7"]
 PACKAGES += ["mathjax4@npm:mathjax@4", "@mathjax/mathjax-newcm-font@4"]
-THREE = ("0_0_start_here", "2_3_layerwise_relevance_propagation_2", "4_2_grad_cam")
+THREE = ("0_0_start_here", "2_3_layerwise_relevance_propagation_2", "6_3_interior_gradients")  # with a slider
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},  # or else cells out of sight are not drawn
