@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parent
 COLAB = """
     tensorflow-cpu==2.20.0 keras==3.13.2 numpy==2.1.3 matplotlib==3.10.0 pillow==11.3.0 scipy==1.16.3
     scikit-image==0.25.2 scikit-learn==1.6.1 h5py==3.16.0 ipykernel==6.17.1 ipython==7.34.0
-    jupyter_client==7.4.9 protobuf==5.29.6 ml_dtypes==0.6.0 setuptools==75.2.0
+    jupyter_client==7.4.9 opencv-python-headless==4.12.0.88 protobuf==5.29.6 ml_dtypes==0.6.0 setuptools==75.2.0
 """.split()
 SITE = "sphinx-build -W --keep-going -q -b html docs build/site".split()
 
