@@ -113,6 +113,11 @@ async function pages(browser, widths, files) {
         before = now;
         await page.waitForTimeout(500);
       }
+      await page.evaluate(async () => { // formulas are there before they have their final width
+        if (window.MathJax?.Hub) await new Promise((done) => window.MathJax.Hub.Queue(done));
+        await window.MathJax?.startup?.promise;
+        await document.fonts.ready;
+      });
       problems.push(...(await page.evaluate(look)), ...(await sliders(page)));
       if (!before && expected) problems.push("no mathematics was set");
       const height = await page.evaluate(() => document.documentElement.scrollHeight);
