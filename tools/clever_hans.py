@@ -8,8 +8,6 @@ misses. Takes ten minutes on two cores; notebook 6.5 shows the table, and makes 
 """
 
 import argparse
-import json
-import os
 import pathlib
 import sys
 import time
@@ -22,12 +20,12 @@ import utils  # noqa: F401  (first: it starts TensorFlow without its log lines)
 
 # isort: split
 import numpy as np
+from tables import with_ends, write_table
 
 from models import load_model, model_card
 from utils import attributions, cam, composites
 from utils.data import cifar10_with_marks, load_cifar10
-from utils.inside import wilson_interval
-from utils.quality import MEASURES, mean_and_interval
+from utils.quality import MEASURES
 
 PHOTOGRAPHS, HORSE, TARGET = 1000, 7, ROOT / "assets" / "clever_hans.json"
 NETWORKS = "cifar10_hans", "cifar10_allcnn"
@@ -86,20 +84,12 @@ METHODS = {
 }
 
 
-def with_ends(values):
-    """Mean of a measure and the ends of its interval: Wilson's for hits and misses, else a bootstrap's."""
-    if np.isin(values, (0, 1)).all():
-        return values.mean(), *wilson_interval(int(values.sum()), len(values))
-    return mean_and_interval(values)
-
-
 def measured(method, model, x, masks):
     """For each measure: the mean over the photographs and the ends of its interval, in four digits."""
     with warnings.catch_warnings():  # in a network without ReLUs, two of the methods say that they are its gradient
         warnings.simplefilter("ignore")
         maps = method(model, x, HORSE)
-    found = {name: with_ends(score(maps, masks)) for name, score in MEASURES.items()}
-    return {name: [round(float(value), 4) for value in values] for name, values in found.items()}
+    return {name: with_ends(score(maps, masks)) for name, score in MEASURES.items()}
 
 
 def main():
@@ -131,9 +121,7 @@ def main():
         "values": "mean, lower and upper end of the 95 % interval",
         "tables": tables,
     }
-    beside = arguments.target.with_suffix(".new")
-    beside.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(beside, arguments.target)
+    write_table(arguments.target, card)
 
 
 if __name__ == "__main__":

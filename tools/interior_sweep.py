@@ -8,8 +8,6 @@ the table, and makes some of its rows again on fewer photographs.
 """
 
 import argparse
-import json
-import os
 import pathlib
 import sys
 import time
@@ -22,6 +20,7 @@ import utils  # noqa: F401  (first: it starts TensorFlow without its log lines)
 # isort: split
 import numpy as np
 import tensorflow as tf
+from tables import write_table
 
 from models import load_model, model_card
 from models.architectures import CIFAR10_MEAN
@@ -91,9 +90,7 @@ def main():
         "values": "quartiles; of the class that the whole photograph is read as",
         "rows": rows,
     }
-    beside = arguments.target.with_suffix(".new")
-    beside.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(beside, arguments.target)
+    write_table(arguments.target, card)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ rows again.
 """
 
 import argparse
-import json
-import os
 import pathlib
 import sys
 import time
@@ -20,6 +18,7 @@ import utils  # noqa: F401  (first: it starts TensorFlow without its log lines)
 
 # isort: split
 import numpy as np
+from tables import write_table
 
 from models import load_model, model_card
 from utils import attributions, cam, composites
@@ -103,9 +102,7 @@ def main():
         "values": "mean, lower and upper end of the 95 % interval",
         "methods": table,
     }
-    beside = arguments.target.with_suffix(".new")
-    beside.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(beside, arguments.target)
+    write_table(arguments.target, card)
 
 
 if __name__ == "__main__":

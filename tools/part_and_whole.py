@@ -7,9 +7,7 @@ quarter of an hour on two cores; notebook 6.4 shows the table, and makes its row
 """
 
 import argparse
-import json
 import math
-import os
 import pathlib
 import sys
 import time
@@ -22,13 +20,12 @@ import utils  # noqa: F401  (first: it starts TensorFlow without its log lines)
 # isort: split
 import cv2
 import numpy as np
+from tables import with_ends, write_table
 
 from models import load_model, model_card
 from models.architectures import CIFAR10_MEAN
 from utils.attributions import gradient, integrated_gradients
 from utils.data import CIFAR10_CLASSES, load_cifar10
-from utils.inside import wilson_interval
-from utils.quality import mean_and_interval
 
 NETWORK, STEPS, TARGET = "cifar10_allcnn", 16, ROOT / "assets" / "part_and_whole.json"
 GREY = np.float32(CIFAR10_MEAN)  # its logits are 0
@@ -81,16 +78,8 @@ def relevance(model, x, c, steps):
 
 
 def share(hits):
-    """The share of True in `[n]`, with Wilson's interval; of `[n, k]`, k answers for each photograph, a bootstrap's."""
-    if hits.ndim == 1:
-        found = hits.mean(), *wilson_interval(int(hits.sum()), len(hits))
-    else:
-        found = mean_and_interval(hits.mean(1))
-    return [round(float(value), 4) for value in found]
-
-
-def interval(values):
-    return [round(float(value), 4) for value in mean_and_interval(values)]
+    """The share of True in `[n]` or, of k answers for each photograph, in `[n, k]`, with its interval."""
+    return with_ends(hits if hits.ndim == 1 else hits.mean(1))
 
 
 def correlations(a, b):
@@ -122,7 +111,8 @@ def read_parts(model, x, own):
 
 def of_coalitions(model, x, c):
     """Logits of class `c` `[n, 16]` with some of the corners, the others in the mean colour; bit q for corner q."""
-    here = [np.any([masks()[q] for q in range(4) if s >> q & 1] or [masks()[0] & False], 0) for s in range(16)]
+    corners = masks()[:4]
+    here = [np.any(corners[[bool(s >> q & 1) for q in range(4)]], 0) for s in range(16)]
     parts = [logits(model, np.where(here, x[k : k + 100, None], GREY))[..., c] for k in range(0, len(x), 100)]
     return np.concatenate(parts)
 
@@ -216,8 +206,8 @@ def main():
         some = x[y == CIFAR10_CLASSES.index(name)]
         chosen, r, firsts[name], drops, error = explain(model, some, name, *kept[name], arguments.steps, rng)
         readings[name]["quarter with the most relevance, enlarged"] = chosen
-        correlation[name] = {how: {view: interval(v) for view, v in rows.items()} for how, rows in r.items()}
-        deletion[name] = {which: interval(values) for which, values in drops.items()}
+        correlation[name] = {how: {view: with_ends(v) for view, v in rows.items()} for how, rows in r.items()}
+        deletion[name] = {which: with_ends(values) for which, values in drops.items()}
         errors.append(error)
         print(f"{time.time() - start:6.0f} s  {name}: {chosen} {correlation[name]} {deletion[name]}", flush=True)
     card = {
@@ -235,9 +225,7 @@ def main():
         "the most relevant quarter is the first by its logit, one in four by chance": firsts,
         "drop of the logit without a tenth of the pixels": deletion,
     }
-    beside = arguments.target.with_suffix(".new")
-    beside.write_text(json.dumps(card) + "\n")
-    os.replace(beside, arguments.target)
+    write_table(arguments.target, card, indent=None)  # or else each pixel of a map would have its line
 
 
 if __name__ == "__main__":

@@ -10,15 +10,6 @@ IMAGES = np.random.default_rng(0).random((3, 9, 8, 3))
 MAPS = IMAGES[..., 0] - 0.5
 
 
-@pytest.fixture(autouse=True)
-def kept(monkeypatch):
-    """Figures stay open after `show`, so that they can be looked at, and are closed after the test."""
-    plt.switch_backend("agg")
-    monkeypatch.setattr(plt, "show", lambda: None)
-    yield
-    plt.close("all")
-
-
 def path(**changes):
     arguments = {"alphas": [0, 0.5, 1], "score": [0, 1, 4], "images": IMAGES, "places": [0, 0.5, 1], "ylabel": "score"}
     plotting.plot_path(**arguments | changes, alt="a score along a path")

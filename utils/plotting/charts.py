@@ -2,10 +2,10 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from .intervals import draw_interval, draw_rows, legend_of
 from .style import COLOURS, LINES, SIGNED, drawing, listed, show, wrapped
 
 
@@ -109,22 +109,16 @@ def plot_localisation(table, highlight=(), by="relevance mass", *, alt=None):
             for k, (name, row) in enumerate(controls.items()):
                 axis.axvline(row[measure][0], color="#666666", linewidth=0.9, linestyle=LINES[k + 1], label=name)
             for place, name in enumerate(rows):
-                mean, low, high = table[name][measure]
-                k = families.index(table[name]["family"])
-                axis.plot([low, high], [place, place], color=COLOURS[k], linewidth=2.2, solid_capstyle="butt")
-                axis.plot(mean, place, "osD^v"[k], color=COLOURS[k], markersize=5, markeredgecolor="white")
+                draw_interval(axis, place, table[name][measure], families.index(table[name]["family"]))
             axis.set(xlim=(0, 1.02), xlabel=measure, xticks=[0, 0.25, 0.5, 0.75, 1])
             axis.set_xticklabels(["0", "", "0.5", "", "1"])
-            axis.grid(axis="y", color="#eeeeee", linewidth=0.8)
-            axis.set_axisbelow(True)
+            draw_rows(axis)
         axes[0, 0].set_yticks(range(len(rows)), rows)
         for label in axes[0, 0].get_yticklabels():
             label.set_fontweight("bold" if label.get_text() in highlight else "normal")
-        marks = [
-            Line2D([], [], color=COLOURS[k], marker="osD^v"[k], markeredgecolor="white", linewidth=2.2, label=family)
-            for k, family in enumerate(families)
-        ]
-        figure.legend(handles=marks + axes[0, 0].get_legend_handles_labels()[0], loc="outside lower center", ncols=3)
+        figure.legend(
+            handles=legend_of(families) + axes[0, 0].get_legend_handles_labels()[0], loc="outside lower center", ncols=3
+        )
         show(figure, alt or f"Points with intervals of {listed(measures)} for {listed(rows)}.")
 
 
@@ -153,23 +147,16 @@ def plot_intervals(panels, xlabel, line=None, xlim=None, *, alt=None):
         for axis, (title, parts) in zip(axes[:, 0], panels.items()):
             for k, name in enumerate(series):
                 shift = min(0.26, 0.66 / len(series)) * (k - (len(series) - 1) / 2)  # a gap between rows
-                for row, (value, low, high) in parts.get(name, {}).items():
-                    place = rows.index(row) + shift
-                    axis.plot([low, high], [place, place], color=COLOURS[k], linewidth=2.2, solid_capstyle="butt")
-                    axis.plot(value, place, "osD^v"[k], color=COLOURS[k], markersize=5, markeredgecolor="white")
+                for row, values in parts.get(name, {}).items():
+                    draw_interval(axis, rows.index(row) + shift, values, k)
             if line is not None:
                 axis.axvline(line, color="#666666", linewidth=0.9, linestyle="--", zorder=0)
             axis.set(ylim=(len(rows) - 0.5, -0.5), title=title, xlim=xlim)
             axis.set_yticks(range(len(rows)), rows)
-            axis.grid(axis="y", color="#eeeeee", linewidth=0.8)
-            axis.set_axisbelow(True)
+            draw_rows(axis)
         axes[-1, 0].set_xlabel(xlabel)
         if len(series) > 1:
-            marks = [
-                Line2D([], [], color=COLOURS[k], marker="osD^v"[k], markeredgecolor="white", linewidth=2.2, label=name)
-                for k, name in enumerate(series)
-            ]
-            figure.legend(handles=marks, loc="outside lower center", ncols=2)
+            figure.legend(handles=legend_of(series), loc="outside lower center", ncols=2)
         words = f"{_heading(listed(panels))}{xlabel} of {listed(rows)}, points with intervals"
         show(figure, alt or f"{words}{f' for {listed(series)}' if len(series) > 1 else ''}.")
 

@@ -31,6 +31,7 @@ def film_frames(images, maps, titles=None, scale="method", *, overlay=False):
     """
     images, maps, titles = _checked(images, maps, titles)
     under = checked_overlay(overlay, images)
+    under = [None] * len(images) if under is None else under
     one_of("scale", scale, ("method", "all"))
     is_signed = {name: bool((values < 0).any()) for name, values in maps.items()}
     limits = {name: np.abs(values).max() or 1 for name, values in maps.items()}
@@ -39,7 +40,7 @@ def film_frames(images, maps, titles=None, scale="method", *, overlay=False):
     with drawing():
         figure, axes = grid(1, 1 + len(maps), images.shape[1:3], len(set(is_signed.values())), width=2.0)
         for axis, (name, values) in zip(axes[0, 1:], maps.items()):
-            draw_map(axis, values[-1], limits[name], is_signed[name], None if under is None else under[-1])
+            draw_map(axis, values[-1], limits[name], is_signed[name], under[-1])
             axis.set_title(name)
         draw_image(axes[0, 0], images[-1])
         axes[0, 0].set_title("input")
@@ -48,9 +49,7 @@ def film_frames(images, maps, titles=None, scale="method", *, overlay=False):
         for k, title in enumerate(titles):
             axes[0, 0].images[0].set_data(images[k, ..., 0] if images.shape[-1] == 1 else images[k])
             for axis, (name, values) in zip(axes[0, 1:], maps.items()):
-                bare = under is None
-                drawn = values[k] if bare else laid_over(under[k], values[k], limits[name], is_signed[name])
-                axis.images[0].set_data(drawn)
+                axis.images[0].set_data(laid_over(under[k], values[k], limits[name], is_signed[name]))
             figure.supxlabel(title, fontsize=STYLE["font.size"])
             frames.append(pixels_of(figure))
         plt.close(figure)

@@ -42,12 +42,15 @@ def draw_image(axis, image):
 def draw_map(axis, values, limit, signed, image=None):
     """Draw a map; over `image` `[height, width, channels]`, in light greys, if one is given."""
     low, colours = (-limit, SIGNED) if signed else (0, POSITIVE)
-    drawn = values if image is None else laid_over(image, values, limit, signed)
-    axis.imshow(drawn, cmap=colours, vmin=low, vmax=limit, interpolation=interpolation(values))
+    axis.imshow(
+        laid_over(image, values, limit, signed), cmap=colours, vmin=low, vmax=limit, interpolation=interpolation(values)
+    )
 
 
 def laid_over(image, values, limit, signed):
-    """A map over an image in light greys, `[height, width, 3]` in [0, 1]."""
+    """A map over an image in light greys, `[height, width, 3]` in [0, 1]; the map itself if there is no image."""
+    if image is None:
+        return values
     low, colours = (-limit, SIGNED) if signed else (0, POSITIVE)
     grey = 1 - image[..., 0] if image.shape[-1] == 1 else image @ [0.299, 0.587, 0.114]
     return 0.55 * colours(Normalize(low, limit)(values))[..., :3] + 0.45 * grey[..., None]

@@ -6,7 +6,8 @@ from matplotlib.lines import Line2D
 
 from .grid import colour_bars, draw_image, draw_map, outline
 from .inputs import checked_images, checked_maps, flat
-from .style import COLOURS, LINES, drawing, listed, show, wrapped
+from .intervals import draw_interval, draw_rows, legend_of
+from .style import LINES, drawing, listed, show, wrapped
 
 CAPITALS = 11.5  # points: a line of five photographs is drawn at half its size on a phone
 
@@ -84,16 +85,12 @@ def plot_finders(tables, measures, chance, by, *, alt=None):
             axis.axvline(chance, color="#666666", linewidth=0.9, linestyle=LINES[1])
             for k, table in enumerate(tables.values()):
                 for place, name in enumerate(rows):
-                    mean, low, high = table[name][measure]
-                    axis.plot([low, high], [place, place], color=COLOURS[k], linewidth=2.2, solid_capstyle="butt")
-                    axis.plot(mean, place, "os"[k % 2], color=COLOURS[k], markersize=5.5, markeredgecolor="white")
+                    draw_interval(axis, place, table[name][measure], k, size=5.5)
             axis.set(xlim=(-0.02, 1.02), xlabel=measure, xticks=[0, 0.25, 0.5, 0.75, 1])
             axis.set_xticklabels(["0", "", "0.5", "", "1"])
-            axis.grid(axis="y", color="#eeeeee", linewidth=0.8)
-            axis.set_axisbelow(True)
+            draw_rows(axis)
         axes[0, 0].set_yticks(range(len(rows)), rows)
-        style = {"markeredgecolor": "white", "linewidth": 2.2}
-        marks = [Line2D([], [], color=COLOURS[k], marker="os"[k % 2], label=t, **style) for k, t in enumerate(titles)]
+        marks = legend_of(titles)
         marks.append(Line2D([], [], color="#666666", linewidth=0.9, linestyle=LINES[1], label="the same everywhere"))
         figure.legend(handles=marks, loc="outside lower center", ncols=2)
         names = listed(measures)
