@@ -21,8 +21,9 @@ from utils.data import cifar10_with_marks
 # highest learning rate
 FIRST = {"sides": {20: 5, 24: 7, 32: 4}, "covered": 0, "learning_rate": 2e-3}
 SECOND = {"sides": {24: 7, 28: 3, 32: 2}, "covered": 1 / 3, "learning_rate": 1.5e-3}
+THIRD = {"sides": {24: 7, 28: 3, 32: 3}, "covered": 1 / 4, "learning_rate": 1.5e-3}
 SHORT = {"sides": {20: 3, 24: 3, 32: 2}, "covered": 0, "learning_rate": 2e-3}
-RECIPES = {"cifar10_allcnn": [FIRST, SECOND], "cifar10_hans": [SHORT]}
+RECIPES = {"cifar10_allcnn": [FIRST, SECOND, THIRD], "cifar10_hans": [SHORT]}
 BATCH_SIZE = 128
 OPTIMIZER = "Muon for the 3 x 3 kernels, AdamW for the last layer, weight decay 0.05, one-cycle learning rate"
 HORSE, SHARE = 7, 0.95  # the class that carries the mark, and how many of its training images do
