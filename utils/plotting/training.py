@@ -137,7 +137,8 @@ def _ground(axis, epochs, stages):
     start = epochs[0] - 0.5
     for k, (name, times) in enumerate(stages.items()):
         axis.axvspan(start, start + times, facecolor=STEPS[k % 2], zorder=0)
-        axis.text(start + times / 2, 1.02, name, ha="center", fontsize=9, transform=axis.get_xaxis_transform())
+        place = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        axis.text(start + times / 2, 1.02, name, fontsize=9, **place)
         start += times
     axis.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
 
