@@ -10,6 +10,7 @@ from ..parts import inherits_call, is_plain_relu
 from .base import negative, positive, pullback, rule
 
 NEAR = 1e-7  # a difference from the reference below which DeepLIFT takes the gradient
+TINY = 1e-20  # lost beside any other number, but TINY / TINY = 1
 
 
 def ratio(difference, by, otherwise):
@@ -23,13 +24,12 @@ def rescale(part, inputs, output, R):
     """DeepLIFT's rescale rule: m_j = (y - y') / (x - x') m_k, the gradient where x - x' is next to nothing.
 
     Shrikumar, Greenside and Kundaje (2017, arXiv:1704.02685), section 3.5.2; R is the multiplier m_k. At a ReLU, the
-    ratio is the share of the way from x' to x that lies above 0: t / (t - b), t = max(x, x', 0) and b = min(x, x', 0).
-    Where both are on one side of 0 that is the gradient, so x = x' needs no case of its own.
+    ratio is (y + y') / (|x| + |x'|): the share of the way from x' to x that lies above 0 if 0 is between them, and the
+    gradient if both are on one side, so x = x' needs no case of its own.
     """
     (x,), ((x_ref,), y_ref) = inputs, part.reference
     if is_plain_relu(part):
-        top, bottom = tf.maximum(x, positive(x_ref)), tf.minimum(x, negative(x_ref))
-        return [R * tf.math.divide_no_nan(top, top - bottom)]
+        return [R * tf.math.divide_no_nan(output + y_ref, tf.abs(x) + tf.abs(x_ref))]
     return [ratio(R * (output - y_ref), x - x_ref, otherwise=pullback(part, inputs, R)[0])]
 
 
@@ -54,20 +54,21 @@ def rescale_max(part, inputs, output, R):
 
 
 def _has_separate_windows(layer, x):
-    """Whether no value of `x` is in two windows of the two-dimensional pooling `layer`."""
+    """Whether no value of `x` is in two windows of the two-dimensional pooling `layer`, in numbers that know `TINY`."""
     if not inherits_call(layer, (layers.MaxPooling2D,)) or layer.pool_size != tuple(layer.strides):
         return False
     sizes = x.shape[1:3]
-    if None in sizes:
+    if None in sizes or x.dtype == tf.float16:
         return False
     return layer.padding == "valid" or all(size % pool == 0 for size, pool in zip(sizes, layer.pool_size))
 
 
 def _rescale_windows(layer, x, y, references, y_ref, R):
-    """As `rescale_max`, in one backward pass through the pooling: of the image, with R as it is.
+    """As `rescale_max`, in one backward pass through the pooling, since no window shares a value with another.
 
-    What belongs to a window is multiplied in afterwards, since no window shares a value with another. The winners of
-    the reference are found once, also if it is the same for all images.
+    That pass takes what belongs to the image's winners, R max(y - y', 0). The winners of the reference are found once,
+    also if it is the same for all images, and multiplied with what belongs to them. `TINY`, added on both sides of the
+    division by x - x', leaves the gradient where x = x'.
     """
     (x_ref,), (p, q) = references, layer.pool_size
     (height, width), (rows, columns) = x.shape[1:3], y.shape[1:3]
@@ -84,9 +85,9 @@ def _rescale_windows(layer, x, y, references, y_ref, R):
         return tf.reshape(windows * of_windows[:, :, None, :, None], [-1, h, w, values.shape[-1]])
 
     gain = y - y_ref
-    m, winners = at_winners(x, y, R), at_winners(x_ref, y_ref, tf.ones_like(y_ref))
-    difference = times(m, positive(gain)) + times(tf.broadcast_to(winners, tf.shape(m)), R * negative(gain))
-    slope = ratio(difference, (x - x_ref)[:, :h, :w], otherwise=m)
+    of_image, winners = at_winners(x, y, R * (positive(gain) + TINY)), at_winners(x_ref, y_ref, tf.ones_like(y_ref))
+    of_reference = times(tf.broadcast_to(winners, tf.shape(of_image)), R * negative(gain))
+    slope = tf.math.divide_no_nan(of_image + of_reference, (x - x_ref)[:, :h, :w] + TINY)
     return slope if (h, w) == (height, width) else tf.pad(slope, [[0, 0], [0, height - h], [0, width - w], [0, 0]])
 
 
