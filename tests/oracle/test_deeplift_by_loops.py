@@ -32,7 +32,9 @@ def by_loops(x, x_ref, R, p, q):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
-@pytest.mark.parametrize(("size", "padding"), [((2, 2), "valid"), ((3, 2), "valid"), ((2, 3), "same"), ((2, 2), "same")])
+@pytest.mark.parametrize(
+    ("size", "padding"), [((2, 2), "valid"), ((3, 2), "valid"), ((2, 3), "same"), ((2, 2), "same")]
+)
 @pytest.mark.parametrize("references", [1, 4])
 def test_a_pooling_whose_windows_are_separate(size, padding, references, dtype):
     height, width = (4, 6) if padding == "same" else (7, 5)  # the last row and column lie in no window
