@@ -70,7 +70,7 @@ def _rescale_windows(layer, x, y, references, y_ref, R):
     also if it is the same for all images, and multiplied with what belongs to them. `TINY`, added on both sides of the
     division by x - x', leaves the gradient where x = x'.
     """
-    (x_ref,), (p, q) = references, layer.pool_size
+    (x_ref,), (p, q), channels = references, layer.pool_size, x.shape[-1]
     (height, width), (rows, columns) = x.shape[1:3], y.shape[1:3]
     h, w = rows * p, columns * q  # without what is left over
 
@@ -80,13 +80,11 @@ def _rescale_windows(layer, x, y, references, y_ref, R):
             orig_input=values[:, :h, :w], orig_output=maximum, grad=upper, ksize=size, strides=size, padding="VALID"
         )
 
-    def times(values, of_windows):
-        windows = tf.reshape(values, [-1, rows, p, columns, q, values.shape[-1]])
-        return tf.reshape(windows * of_windows[:, :, None, :, None], [-1, h, w, values.shape[-1]])
-
     gain = y - y_ref
     of_image, winners = at_winners(x, y, R * (positive(gain) + TINY)), at_winners(x_ref, y_ref, tf.ones_like(y_ref))
-    of_reference = times(tf.broadcast_to(winners, tf.shape(of_image)), R * negative(gain))
+    wide = tf.repeat(R * negative(gain), q, axis=2)  # [n, rows, w, channels]
+    of_reference = tf.reshape(winners, [-1, rows, p, w, channels]) * wide[:, :, None]
+    of_reference = tf.reshape(of_reference, [-1, h, w, channels])
     slope = tf.math.divide_no_nan(of_image + of_reference, (x - x_ref)[:, :h, :w] + TINY)
     return slope if (h, w) == (height, width) else tf.pad(slope, [[0, 0], [0, height - h], [0, width - w], [0, 0]])
 
