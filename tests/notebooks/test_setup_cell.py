@@ -55,9 +55,9 @@ def test_the_set_up_cell_fetches_the_repository_in_colab(tmp_path):
     """With a stand-in for google.colab and a clone of this working tree as the origin; run twice in one kernel."""
     origin, content = tmp_path / "origin", tmp_path / "content"
     content.mkdir()
-    (origin / "utils").mkdir(parents=True)
-    for path in (ROOT / "utils" / "__init__.py", ROOT / "utils" / "scores.py", ROOT / "utils" / "trace.py"):
-        (origin / "utils" / path.name).write_bytes(path.read_bytes())
+    (origin / "utils" / "cam").mkdir(parents=True)
+    for name in ("__init__.py", "scores.py", "cam/__init__.py"):
+        (origin / "utils" / name).write_bytes((ROOT / "utils" / name).read_bytes())
     git = ["git", "-c", "user.name=test", "-c", "user.email=test", "-C", str(origin)]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "test"]):
         subprocess.run(git + command, check=True)
