@@ -237,9 +237,9 @@ class Scores:
 
     @property
     def _forward(self):
-        return self.compiled("scores", lambda: self.concrete(lambda x: self._compute(x)))
+        return self.compiled("scores", lambda: self.concrete(lambda x: self.compute(x)))
 
-    def _compute(self, x):
+    def compute(self, x):
         """The scores, as a graph to be compiled: `self.model`, but for a LeakyReLU (see `kept_apart`)."""
         if any(is_leaky(one) for one in (*self.state.layers, *getattr(self.model, "operations", ()))):
             return walk(self.model, keras.tree.flatten(x), whole_layer)[0]
@@ -250,7 +250,7 @@ class Scores:
         def gradient(x, target):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
-                outputs = self._compute(x)
+                outputs = self.compute(x)
                 score = tf.gather(outputs, target, axis=1, batch_dims=1)
             gradient = tape.gradient(score, x)
             if gradient is None:

@@ -55,13 +55,18 @@ def place_of(f, layer):
     raise ValueError(f"{received} stands in {len(found)} places of {f.name!r}: {advice}. In one place stand: {once}.")
 
 
+def outputs_at(f, found, x):
+    """The outputs at each place in `found` for a tensor of images, as a graph to be compiled."""
+    outputs = []
+    walk(f.model, keras.tree.flatten(x), whole_layer, lambda layer, inputs, output: outputs.append(output))
+    return [outputs[place.index] for place in found]
+
+
 def reading(f, found, what):
     """A function of images that returns `what(output)` for each place in `found`; compiled once."""
 
     def read(x):
-        outputs = []
-        walk(f.model, keras.tree.flatten(x), whole_layer, lambda layer, inputs, output: outputs.append(output))
-        return [what(outputs[place.index]) for place in found]
+        return [what(output) for output in outputs_at(f, found, x)]
 
     # what lies above these places is left out of the compiled function, for nothing in it is returned
     return f.compiled((what, *(place.index for place in found)), lambda: f.concrete(read))
