@@ -19,7 +19,7 @@ SMOOTH = 1e-6
 
 
 def l2_expert(centre=0.0):
-    """-|x - centre|^2: with the weight lambda, the penalty lambda |x - centre|^2.
+    """Minus the squared distance from `centre`: with the weight lambda, the penalty `lambda |x - centre|^2`.
 
     Args:
         centre: a number, or an image `[...]`: the mean of a class, say.

@@ -21,9 +21,12 @@ FRAMES = 31  # images kept of a history
 
 
 class Ascent(typing.NamedTuple):
-    """The way up: `answer` and `objective` `[steps + 1, k]`, before the first step and after each; `answer` is what the
-    network says (log p(c|x), say), `objective` what was maximized. `images` `[m, k, ...]` are those after `steps` `[m]`
-    steps, at most 31 of them, from the start to the end."""
+    """The way up.
+
+    `answer` and `objective` `[steps + 1, k]`, before the first step and after each: what the network says (`log p(c|x)`,
+    say), and what is maximized. `images` `[m, k, ...]` are those after `steps` `[m]` steps, at most 31 of them, from the
+    start to the end.
+    """
 
     answer: np.ndarray
     objective: np.ndarray
@@ -56,8 +59,8 @@ def maximize(
     Args:
         model: a built functional or Sequential Keras model with one input and scores `[n, classes]`; it is only read.
         target: a class, or k classes; None where a layer or a vector of logits is given.
-        objective: "log_probability", log p(c|x); "logit", f_c(x); or a vector of logits v, `[classes]` or
-            `[k, classes]`, to be met: -|f(x) - v|^2.
+        objective: "log_probability", `log p(c|x)`; "logit", f_c(x); or a vector of logits v, `[classes]` or
+            `[k, classes]`, to be met: `-|f(x) - v|^2`.
         layer, unit: in place of a class, a unit of this layer, behind its activation: a channel, of which the mean over
             all places is maximized, or one place of it, (row, column, channel); or a list of such units.
         expert: a function of images that returns log p(x) but for a constant, `[n]`, in TensorFlow: see `experts`.
@@ -99,7 +102,7 @@ def maximize(
 
 
 def maximize_code(model, generator, target, *, start=None, centre=0.0, l2=0.1, steps=300, seed=0, return_history=False):
-    """The codes z that maximize log p(c|g(z)) - `l2` |z - `centre`|^2, and the images g(z) that they stand for.
+    """The codes z that maximize `log p(c|g(z)) - l2 |z - centre|^2`, and the images g(z) that they stand for.
 
     Nguyen, Dosovitskiy, Yosinski, Brox and Clune (2016, arXiv:1605.09304). By Adam, as `maximize`; codes have no box.
 

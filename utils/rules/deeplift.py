@@ -24,8 +24,8 @@ def rescale(part, inputs, output, R):
     """DeepLIFT's rescale rule: m_j = (y - y') / (x - x') m_k, the gradient where x - x' is next to nothing.
 
     Shrikumar, Greenside and Kundaje (2017, arXiv:1704.02685), section 3.5.2; R is the multiplier m_k. At a ReLU, the
-    ratio is (y + y') / (|x| + |x'|): the share of the way from x' to x that lies above 0 if 0 is between them, and the
-    gradient if both are on one side, so x = x' needs no case of its own.
+    ratio is `(y + y') / (|x| + |x'|)`: the share of the way from x' to x that lies above 0 if 0 is between them, and
+    the gradient if both are on one side, so x = x' needs no case of its own.
     """
     (x,), ((x_ref,), y_ref) = inputs, part.reference
     if is_plain_relu(part):
