@@ -23,9 +23,9 @@ FRAMES = 31  # images kept of a history
 class Ascent(typing.NamedTuple):
     """The way up.
 
-    `answer` and `objective` `[steps + 1, k]`, before the first step and after each: what the network says (`log p(c|x)`,
-    say), and what is maximized. `images` `[m, k, ...]` are those after `steps` `[m]` steps, at most 31 of them, from the
-    start to the end.
+    `answer` and `objective` `[steps + 1, k]`, before the first step and after each: what the network says
+    (`log p(c|x)`, say), and what is maximized. `images` `[m, k, ...]` are those after `steps` `[m]` steps, at most 31
+    of them, from the start to the end.
     """
 
     answer: np.ndarray

@@ -110,6 +110,8 @@ def test_jitter_moves_what_the_network_sees_and_not_the_image():
     model = sequential((6, 6, 1), conv(1, 1, None, name="map"), average(), dense(1))
     one = maximize(model, layer="map", unit=(2, 3, 0), start=0.5, steps=60)
     moved = maximize(model, layer="map", unit=(2, 3, 0), start=0.5, steps=60, jitter=1)
+    x, history = maximize(network(), 1, steps=9, jitter=3, return_history=True)  # at the end, no shift
+    close(history.answer[-1], np.log(keras.ops.softmax(network()(x)).numpy()[:, 1]))
     assert (one != 0.5).sum() == 1 and (moved[0, 1:4, 2:5] != 0.5).all() and (moved != 0.5).sum() == 9
 
 
