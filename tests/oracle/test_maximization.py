@@ -115,6 +115,12 @@ def test_jitter_moves_what_the_network_sees_and_not_the_image():
     assert (one != 0.5).sum() == 1 and (moved[0, 1:4, 2:5] != 0.5).all() and (moved != 0.5).sum() == 9
 
 
+def test_jitter_is_not_for_the_expert():
+    centre = pixels(7, 6, 1)
+    found = maximize(network(), 0, expert=experts.l2_expert(centre), weight=1e3, jitter=2)
+    assert np.abs(found - centre).max() < 1e-3
+
+
 def test_the_unit_of_the_score_changes_nothing_and_the_model_is_only_read():
     small = keras.models.clone_model(linear())
     small.set_weights([1e-9 * w for w in linear().get_weights()])
