@@ -93,7 +93,7 @@ def fit(classifier, splits, epochs, seed=0, weights=None, batch_size=128):
     shown = c_test[[np.flatnonzero(y_test == k)[0] for k in np.unique(y_test)]]
     per_epoch = -(-len(x) // batch_size)
     last = epochs * per_epoch
-    steps = np.unique(np.round(np.append(0, np.geomspace(min(10, last), last, 7))).astype(int))
+    steps = np.unique(np.round(np.append(0, np.geomspace(max(1, min(10, last // 10)), last, 7))).astype(int))
     snapshots, rows, rng = [snapshot(generator, shown)], [], np.random.default_rng(seed)
     for epoch in range(epochs):
         start, sums = time.time(), 0

@@ -3,12 +3,13 @@
 import time
 
 import numpy as np
+import sklearn
 
 import models
 from models import boltzmann, code_space, denoising
 from models.files import VERSIONS, write
 
-EPOCHS = {"mnist_generator": 8, "mnist_discriminator": 8, "mnist_denoiser": 8, "mnist_rbm": 40}
+EPOCHS = {"mnist_generator": 6, "mnist_discriminator": 6, "mnist_denoiser": 6, "mnist_rbm": 15}
 BATCH_SIZE = 128
 
 
@@ -107,4 +108,34 @@ def train_denoiser(splits, folder, epochs, seed):
         "versions": VERSIONS,
     }
     write(card, folder, {"weights.h5": denoiser})
+    return card
+
+
+def train_rbm(splits, folder, epochs, seed):
+    """Train two Boltzmann machines, ours and scikit-learn's, keep the one that CRITERION prefers, return its card."""
+    (x, _), (x_test, _) = ((images.reshape(len(images), -1), labels) for images, labels in splits)
+    start = time.time()
+    machines = {
+        "persistent contrastive divergence, centred, the rate falling to 0": boltzmann.fit(x, epochs, seed),
+        "scikit-learn's BernoulliRBM, the rate constant": boltzmann.fit_scikit_learn(x, epochs, seed),
+    }
+    measured = {how: boltzmann.quality(rbm, x, x_test, seed) for how, rbm in machines.items()}
+    best = max(measured, key=lambda how: measured[how]["test_log_likelihood"])
+    card = {
+        "name": "mnist_rbm",
+        "trained_on": f"{len(x):,} training images of MNIST, 0 or 1 drawn from the grey levels",
+        "optimizer": best,
+        "learning_rate": boltzmann.LEARNING_RATE,
+        "batch_size": boltzmann.BATCH_SIZE,
+        "epochs": epochs,
+        "seed": seed,
+        "parameters": sum(array.size for array in machines[best]),
+        "test_images": len(x_test),
+        **measured[best],
+        "chosen_by": boltzmann.CRITERION,
+        "compared": measured,
+        "minutes": round((time.time() - start) / 60, 1),
+        "versions": VERSIONS | {"scikit-learn": sklearn.__version__},
+    }
+    write(card, folder, {"npz": machines[best]._asdict()})
     return card
