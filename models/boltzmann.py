@@ -14,9 +14,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 from scipy.special import expit
-from sklearn.neural_network import BernoulliRBM
 
-HIDDEN, BATCH_SIZE, LEARNING_RATE = 500, 100, 0.1
+HIDDEN, BATCH_SIZE = 500, 100
+LEARNING_RATE, CONSTANT_RATE = 0.3, 0.02  # a rate that falls may begin high
 CRITERION = (
     "the log likelihood of test digits, with log Z by annealed importance sampling. A gap between digits and pixels in "
     "disorder alone would not do: it grows with any scale of the weights. The gap between test and training digits, "
@@ -95,7 +95,9 @@ def fit(x, epochs, seed=0, hidden=HIDDEN, batch_size=BATCH_SIZE, learning_rate=L
 
 def fit_scikit_learn(x, epochs, seed=0, hidden=HIDDEN):
     """The same machine by scikit-learn's `BernoulliRBM`, on binary digits that are drawn once, for comparison."""
-    machine = BernoulliRBM(hidden, learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE, n_iter=epochs, random_state=seed)
+    from sklearn.neural_network import BernoulliRBM
+
+    machine = BernoulliRBM(hidden, learning_rate=CONSTANT_RATE, batch_size=BATCH_SIZE, n_iter=epochs, random_state=seed)
     machine.set_params(verbose=1).fit(draw(x, np.random.default_rng(seed)))
     parameters = machine.components_.T, machine.intercept_visible_, machine.intercept_hidden_
     return RBM(*(np.ascontiguousarray(array, "float32") for array in parameters))

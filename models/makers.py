@@ -9,7 +9,7 @@ import models
 from models import boltzmann, code_space, denoising
 from models.files import VERSIONS, write
 
-EPOCHS = {"mnist_generator": 6, "mnist_discriminator": 6, "mnist_denoiser": 6, "mnist_rbm": 15}
+EPOCHS = {"mnist_generator": 6, "mnist_discriminator": 6, "mnist_denoiser": 6, "mnist_rbm": 30}
 BATCH_SIZE = 128
 
 
@@ -116,8 +116,10 @@ def train_rbm(splits, folder, epochs, seed):
     (x, _), (x_test, _) = ((images.reshape(len(images), -1), labels) for images, labels in splits)
     start = time.time()
     machines = {
-        "persistent contrastive divergence, centred, the rate falling to 0": boltzmann.fit(x, epochs, seed),
-        "scikit-learn's BernoulliRBM, the rate constant": boltzmann.fit_scikit_learn(x, epochs, seed),
+        f"persistent contrastive divergence, centred, rate {boltzmann.LEARNING_RATE} falling to 0": boltzmann.fit(
+            x, epochs, seed
+        ),
+        f"scikit-learn's BernoulliRBM, rate {boltzmann.CONSTANT_RATE}": boltzmann.fit_scikit_learn(x, epochs, seed),
     }
     measured = {how: boltzmann.quality(rbm, x, x_test, seed) for how, rbm in machines.items()}
     best = max(measured, key=lambda how: measured[how]["test_log_likelihood"])
@@ -125,7 +127,7 @@ def train_rbm(splits, folder, epochs, seed):
         "name": "mnist_rbm",
         "trained_on": f"{len(x):,} training images of MNIST, 0 or 1 drawn from the grey levels",
         "optimizer": best,
-        "learning_rate": boltzmann.LEARNING_RATE,
+        "learning_rate": boltzmann.CONSTANT_RATE if "scikit" in best else boltzmann.LEARNING_RATE,
         "batch_size": boltzmann.BATCH_SIZE,
         "epochs": epochs,
         "seed": seed,
