@@ -9,7 +9,7 @@ import models
 from models import boltzmann, code_space, denoising
 from models.files import VERSIONS, write
 
-EPOCHS = {"mnist_generator": 6, "mnist_discriminator": 6, "mnist_denoiser": 6, "mnist_rbm": 30}
+EPOCHS = {"mnist_generator": 6, "mnist_discriminator": 6, "mnist_denoiser": 5, "mnist_rbm": 30}
 BATCH_SIZE = 128
 
 
