@@ -1,18 +1,19 @@
-"""A restricted Boltzmann machine: a density of digits that can be asked, with no training, how probable an image is.
+"""A restricted Boltzmann machine: it says how probable an image is as a digit, but for a factor 1 / Z.
 
 Visible units v (pixels) and hidden units h are 0 or 1:
 
     E(v, h) = -b v - c h - v W h,    p(v) = sum over h of exp(-E(v, h)) / Z = exp(-F(v)) / Z
     F(v) = -b v - sum over j of log(1 + exp(c_j + v W_j))        the free energy
 
-F takes any v in [0, 1], and its gradient is that of -log p, so that it serves as an expert. Hinton (2002), Training
-products of experts by minimizing contrastive divergence.
+The gradient of -F is that of log p, without Z, and F takes grey pixels too: it serves as an expert on what a digit is.
+Hinton (2002), Training products of experts by minimizing contrastive divergence.
 """
 
 from typing import NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 from scipy.special import expit
 
 HIDDEN, BATCH_SIZE = 500, 100
@@ -33,8 +34,9 @@ class RBM(NamedTuple):
 
 
 def free_energy(rbm, v):
-    """F(v) = -b v - sum over j of log(1 + exp(c_j + v W_j)): `[n, 784]` -> `[n]`."""
-    return -v @ rbm.visible_bias - np.logaddexp(0, v @ rbm.weights + rbm.hidden_bias).sum(1)
+    """F(v) = -b v - sum over j of log(1 + exp(c_j + v W_j)): `[n, 784]` -> a tensor `[n]`, for gradients too."""
+    inputs = ops.matmul(v, rbm.weights) + rbm.hidden_bias
+    return -ops.matmul(v, rbm.visible_bias) - ops.sum(ops.softplus(inputs), 1)
 
 
 def draw(p, rng):
@@ -107,7 +109,7 @@ def quality(rbm, x, x_test, seed=0, temperatures=2_000):
     """What the card says of a machine: log likelihood of test digits and gaps of the mean free energy, in nats."""
     rng, n, logits = np.random.default_rng(seed), min(len(x), len(x_test)), np.log(means(x) / (1 - means(x)))
     test, train = draw(x_test[:n], rng), draw(x[rng.permutation(len(x))[:n]], rng)
-    of_test, of_train, of_shuffled = (free_energy(rbm, v).mean() for v in (test, train, rng.permuted(test, axis=1)))
+    of_test, of_train, of_shuffled = (np.mean(free_energy(rbm, v)) for v in (test, train, rng.permuted(test, axis=1)))
     log_z, error = log_partition(rbm, logits, temperatures=temperatures, seed=seed)
     return {
         "test_log_likelihood": round(float(-of_test) - log_z, 2),
