@@ -190,6 +190,16 @@ def test_the_free_energy_is_that_of_a_sum_over_hidden_states():
     assert np.allclose(boltzmann.free_energy(rbm, v), expected, rtol=1e-12)
 
 
+def test_the_gradient_of_the_free_energy_is_what_is_expected_of_the_hidden_units():
+    """dF/dv = -b - W sigmoid(c + v W), also between 0 and 1."""
+    (w, b, c), v = tiny(), tf.constant(np.random.default_rng(3).random((4, 5)))
+    with tf.GradientTape() as tape:
+        tape.watch(v)
+        total = tf.reduce_sum(boltzmann.free_energy(tiny(), v))
+    expected = -b - 1 / (1 + np.exp(-c - v.numpy() @ w)) @ w.T
+    assert np.allclose(tape.gradient(total, v), expected, rtol=1e-12)
+
+
 def test_annealed_importance_sampling_finds_log_z():
     rbm, base = tiny(1), np.linspace(-1, 1, 5)
     expected = np.log(np.exp(-energies(rbm, states(5))).sum())
@@ -211,7 +221,7 @@ def test_training_learns_which_states_occur():
     pairs = np.array([[0, 0, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1], [1, 1, 1, 0]], "float32")
     rbm = boltzmann.fit(np.tile(pairs, (250, 1)), 100, hidden=4, learning_rate=1.0)
     log_z = np.log(np.exp(-energies(rbm, states(4))).sum())
-    assert -np.log(4) - 0.2 < (-boltzmann.free_energy(rbm, pairs) - log_z).mean() <= -np.log(4)
+    assert -np.log(4) - 0.2 < np.mean(-boltzmann.free_energy(rbm, pairs) - log_z) <= -np.log(4)
 
 
 def test_training_the_machine_writes_arrays_that_load(folder, monkeypatch):
@@ -304,14 +314,14 @@ def test_reconstructions_are_read_as_their_class(classifier, digits):
 def test_the_denoiser_takes_most_of_the_noise_away(digits):
     card = models.model_card("mnist_denoiser")
     error = denoising.test_error(models.load_model("mnist_denoiser"), digits[0])
-    assert abs(error / card["test_mean_squared_error"] - 1) < 0.1 and error < 0.15 * card["mean_squared_noise"]
+    assert abs(error / card["test_mean_squared_error"] - 1) < 0.1 and error < 0.08 * card["mean_squared_noise"]
 
 
 @needs_mnist
 def test_the_machine_finds_digits_probable_that_it_has_not_seen(digits):
     card, rng, rbm = models.model_card("mnist_rbm"), np.random.default_rng(0), models.load_rbm()
     v = boltzmann.draw(digits[0].reshape(-1, 784), rng)
-    test, shuffled = (boltzmann.free_energy(rbm, images) for images in (v, rng.permuted(v, axis=1)))
+    test, shuffled = (np.asarray(boltzmann.free_energy(rbm, images)) for images in (v, rng.permuted(v, axis=1)))
     assert test.max() < shuffled.min()
     gap = (shuffled - test).mean()
     assert abs(gap - card["free_energy_shuffled_less_test"]) < 4 * (shuffled - test).std() / np.sqrt(len(v))
