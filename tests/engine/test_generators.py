@@ -26,9 +26,10 @@ needs_mnist = pytest.mark.skipif(not data.has_real_mnist(), reason="needs MNIST"
 
 @pytest.fixture(scope="module")
 def digits():
-    """`(x, y)` of 300 test digits, of MNIST or of those that stand in its place."""
+    """`(x, y)` of 300 test digits, of MNIST or of those that stand in its place; MNIST's first ones are easier."""
     x, y = data.load_mnist()[1]
-    return x[:300], y[:300]
+    some = np.arange(300) * (len(x) // 300)
+    return x[some], y[some]
 
 
 @pytest.fixture(scope="module")
