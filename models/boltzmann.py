@@ -105,7 +105,7 @@ def fit_scikit_learn(x, epochs, seed=0, hidden=HIDDEN):
     return RBM(*(np.ascontiguousarray(array, "float32") for array in parameters))
 
 
-def quality(rbm, x, x_test, seed=0, temperatures=2_000):
+def quality(rbm, x, x_test, seed=0, temperatures=10_000):
     """What the card says of a machine: log likelihood of test digits and gaps of the mean free energy, in nats."""
     rng, n, logits = np.random.default_rng(seed), min(len(x), len(x_test)), np.log(means(x) / (1 - means(x)))
     test, train = draw(x_test[:n], rng), draw(x[rng.permutation(len(x))[:n]], rng)
