@@ -1,8 +1,12 @@
-"""The networks that the notebooks look into, untrained. Each ends in logits; the softmax is left to the loss."""
+"""The networks that the notebooks look into, untrained. Each ends in logits; the softmax is left to the loss.
+
+Those that make digits, and end in images, stand in `models.generators`.
+"""
 
 import keras
 from keras import layers
 
+from models.generators import mnist_denoiser, mnist_discriminator, mnist_generator
 from models.initial import GlorotUniform, HeNormal
 
 
@@ -124,5 +128,6 @@ def cifar10_hans():
     return _photographs("cifar10_hans")
 
 
-BUILDERS = mnist_dense, mnist_cnn, mnist_cnn_max, cluttered_cnn, cifar10_allcnn, cifar10_hans
-ARCHITECTURES = {build.__name__: build for build in BUILDERS}
+READERS = mnist_dense, mnist_cnn, mnist_cnn_max, cluttered_cnn, cifar10_allcnn, cifar10_hans
+MAKERS = mnist_generator, mnist_discriminator, mnist_denoiser
+ARCHITECTURES = {build.__name__: build for build in (*READERS, *MAKERS)}

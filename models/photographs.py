@@ -151,28 +151,30 @@ def one_cycle(peak, steps, rise=0.25):
     )
 
 
-def write_log(path, rows):
+def write_log(path, rows, columns=LOG):
     """Write the rows of a log as comma-separated values, under a temporary name first."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         with pathlib.Path(scratch, path.name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, LOG, lineterminator="\n")
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
         os.replace(pathlib.Path(scratch, path.name), path)
 
 
-def read_log(path):
+def read_log(path, columns=LOG):
     """The rows of a log, a list of dictionaries of numbers.
 
     Raises:
-        ValueError: there is no such file, or it does not have the columns `LOG` with a number in each.
+        ValueError: there is no such file, or it does not have these columns with a number in each.
     """
     try:
         with pathlib.Path(path).open(newline="") as file:
             reader = csv.DictReader(file)
             rows = [{key: float(value) for key, value in row.items()} for row in reader]
     except (OSError, TypeError, ValueError) as error:  # a row too short or too long has None in it
-        raise ValueError(f"{path} cannot be read as a log: {error}. Expected: numbers, {', '.join(LOG)}.") from error
-    if tuple(reader.fieldnames or ()) != LOG:
-        raise ValueError(f"{path} is no log of a training. Received: columns {reader.fieldnames}. Expected: {LOG}.")
+        raise ValueError(
+            f"{path} cannot be read as a log: {error}. Expected: numbers, {', '.join(columns)}."
+        ) from error
+    if tuple(reader.fieldnames or ()) != columns:
+        raise ValueError(f"{path} is no log of a training. Received: columns {reader.fieldnames}. Expected: {columns}.")
     return [row | {"epoch": int(row["epoch"])} for row in rows]

@@ -2,11 +2,7 @@
 
 import argparse
 import itertools
-import json
-import os
 import pathlib
-import platform
-import tempfile
 import time
 
 import utils  # noqa: F401  (first: it starts TensorFlow without its log lines)
@@ -17,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 import models
-from models import photographs
+from models import makers, photographs
+from models.files import VERSIONS, write
 from utils import data
 
 # epochs, the highest learning rate and the size of a batch
@@ -27,15 +24,15 @@ RECIPES = {
     "mnist_cnn_max": {"epochs": 14, "learning_rate": 2e-3, "batch_size": 128},
     "cluttered_cnn": {"epochs": 8, "learning_rate": 2e-3, "batch_size": 128},
 }
-NAMES = *RECIPES, *photographs.RECIPES
+NAMES = *RECIPES, *photographs.RECIPES, *makers.EPOCHS
 AUGMENTATION = "rotation up to 11 degrees, shift up to 2 pixels, size 90 to 112 percent"
 
 
 def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
-    """Train network `name`; write `NAME.weights.h5` and `NAME.json` into `folder`, for photographs `NAME.log.csv` too.
+    """Train network `name`; write `NAME.weights.h5` and `NAME.json` into `folder`, of some networks more files.
 
     Args:
-        name: a key of `models.ARCHITECTURES`.
+        name: a key of `models.ARCHITECTURES`, or `mnist_rbm`.
         folder: where the files go. Each is written beside its place and then renamed, so that
             a run that is stopped leaves what was there before.
         epochs: passes over the training images; None for the recipe's own number.
@@ -49,16 +46,12 @@ def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
         raise ValueError(f"There is no such network. Received: {name!r}. Expected one of: {', '.join(NAMES)}.")
     if name in photographs.RECIPES:
         return train_on_photographs(name, pathlib.Path(folder), epochs, seed, images)
+    if name in makers.EPOCHS:
+        return makers.train(name, mnist(images), folder, epochs, seed)
     recipe = RECIPES[name]
     epochs, batch_size = epochs or recipe["epochs"], recipe["batch_size"]
     keras.utils.set_random_seed(seed)
-    (x_train, y_train), (x_test, y_test) = data.load_mnist()
-    if images is None and len(x_train) != 60_000:
-        raise ValueError(
-            f"The networks of the series are trained on all of MNIST. Received: {len(x_train):,} training images. "
-            "Expected: 60,000. Set NN_DATA to a folder with mnist.npz, or connect to a network."
-        )
-    x_train, y_train = x_train[:images], y_train[:images]
+    (x_train, y_train), (x_test, y_test) = mnist(images)
     embedded = [np.concatenate(arrays) for arrays in zip(*data.embedded_digits())]
     steps = -(-len(x_train) // batch_size)
     if name == "cluttered_cnn":
@@ -101,10 +94,21 @@ def train(name, folder=models.WEIGHTS, epochs=None, seed=0, images=None):
         "test_accuracy": accuracy(model, x_test, y_test),
         "embedded_digits_accuracy": accuracy(model, x_embedded, y_embedded),
         "minutes": round((time.time() - start) / 60, 1),
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
+        "versions": VERSIONS,
     }
-    write(model, card, pathlib.Path(folder))
+    write(card, folder, {"weights.h5": model})
     return card
+
+
+def mnist(images=None):
+    """Training and test images with their classes: of the first as many as `images` says, all of MNIST if None."""
+    (x_train, y_train), test = data.load_mnist()
+    if images is None and len(x_train) != 60_000:
+        raise ValueError(
+            f"The networks of the series are trained on all of MNIST. Received: {len(x_train):,} training images. "
+            "Expected: 60,000. Set NN_DATA to a folder with mnist.npz, or connect to a network."
+        )
+    return (x_train[:images], y_train[:images]), test
 
 
 def train_on_photographs(name, folder, epochs, seed, images):
@@ -119,7 +123,7 @@ def train_on_photographs(name, folder, epochs, seed, images):
     model = models.ARCHITECTURES[name]()
     rows = photographs.fit(model, name, ((x_train[:images], y_train[:images]), test), folder, epochs, seed)
     card = photographs_card(model, name, rows, seed, test)
-    write(model, card, folder)
+    write(card, folder, {"weights.h5": model})
     return card
 
 
@@ -142,7 +146,7 @@ def photographs_card(model, name, rows, seed, test):
         "test_accuracy": accuracy(model, x, y),
         "first_1000_test_accuracy": accuracy(model, x[:1000], y[:1000]),
         "minutes": round(sum(row["minutes"] for row in rows), 1),
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "python": platform.python_version()},
+        "versions": VERSIONS,
     }
     if name == "cifar10_hans":
         horses, others = (x[chosen] for chosen in (y == photographs.HORSE, y != photographs.HORSE))
@@ -188,24 +192,6 @@ def accuracy(model, x, y):
     return round(float(np.mean(model.predict(x, batch_size=1000, verbose=0).argmax(-1) == y)), 4)
 
 
-def write(model, card, folder):
-    """Write `NAME.weights.h5` and `NAME.json` under temporary names, then rename both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = card["name"]
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        weights, description = pathlib.Path(scratch, f"{name}.weights.h5"), pathlib.Path(scratch, f"{name}.json")
-        plain = models.ARCHITECTURES[name]()  # a compiled model would save its optimizer too, twice the size
-        plain.set_weights(model.get_weights())
-        plain.save_weights(weights)
-        card["sha256"] = models.sha256(weights)
-        log = folder / f"{name}.log.csv"
-        if log.is_file():
-            card["log_sha256"] = models.sha256(log)
-        description.write_text(json.dumps(card, indent=2) + "\n")
-        for path in (weights, description):
-            os.replace(path, folder / path.name)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=NAMES)
@@ -214,6 +200,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     card = train(arguments.name, arguments.folder, arguments.epochs, arguments.seed)
+    if "test_accuracy" not in card:  # it reads nothing: the measured numbers under their names
+        print(card["name"], {key: value for key, value in card.items() if isinstance(value, int | float)})
+        return
     of_digits = card.get("embedded_digits_accuracy")
     print(
         f"{card['name']}: {card['test_accuracy']:.2%} of {card['test_images']:,} test images, "
