@@ -90,6 +90,12 @@ def test_a_value_that_ceases_to_be_finite_is_noticed():
         maximize(MODEL, 0, expert=well, start=0.5)
 
 
+def test_probabilities_behind_a_head_that_is_not_known():
+    hidden = chain((6, 5, 1), conv(4), average(), dense(3), L.Lambda(lambda z: tf.nn.softmax(z), **F))
+    with refused("look like probabilities", "no softmax was found"):
+        maximize(hidden, 0)
+
+
 def test_a_unit_without_a_slope_at_the_start_is_warned_of():
     dead = sequential((3,), dense(2, "relu", name="hidden"), dense(2))
     dead.layers[0].set_weights([-np.ones((3, 2)), np.zeros(2)])
