@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
+import tensorflow as tf
 from scipy.special import expit
+
+from utils.experts import rbm_expert
 
 HIDDEN, BATCH_SIZE = 500, 100
 LEARNING_RATE, CONSTANT_RATE = 0.3, 0.02  # a rate that falls may begin high
@@ -35,8 +37,7 @@ class RBM(NamedTuple):
 
 def free_energy(rbm, v):
     """F(v) = -b v - sum over j of log(1 + exp(c_j + v W_j)): `[n, 784]` -> a tensor `[n]`, for gradients too."""
-    inputs = ops.matmul(v, rbm.weights) + rbm.hidden_bias
-    return -ops.matmul(v, rbm.visible_bias) - ops.sum(ops.softplus(inputs), 1)
+    return -rbm_expert(*rbm)(tf.convert_to_tensor(v))
 
 
 def draw(p, rng):

@@ -4,7 +4,7 @@ The r with the least mean squared error is the mean of all digits that a noisy o
 
     (r(x) - x) / sigma^2 = d/dx log p(x),    p: the density of digits with noise of deviation sigma added
 
-is the score of the smoothed density. Alain and Bengio (2014, arXiv:1211.4246); Miyasawa (1961).
+is the score of the smoothed density; `utils.experts.denoiser_expert` has it as its gradient. Alain and Bengio (2014, arXiv:1211.4246); Miyasawa (1961).
 """
 
 import keras
@@ -15,11 +15,6 @@ from models import photographs
 from models.generators import mnist_denoiser
 
 SIGMA = 0.3  # one for all: of another smoothed density the score would be another
-
-
-def score(denoiser, x, sigma=SIGMA):
-    """(r(x) - x) / sigma^2, the gradient of the log density of noisy digits: `[n, 28, 28, 1]` -> `[n, 28, 28, 1]`."""
-    return (denoiser(x) - x) / sigma**2
 
 
 def fit(x, x_test, epochs, seed=0, batch_size=128, learning_rate=2e-3):

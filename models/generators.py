@@ -46,7 +46,7 @@ def mnist_denoiser():
 
     r(x) = x + g(x). g goes down to 7 x 7 places and up again, and on the way up sees the maps of the way down beside
     its own (a U-Net: Ronneberger et al. 2015, arXiv:1505.04597). Its last layer is linear: a sigmoid would bound r, and
-    with it (r(x) - x) / sigma^2, the score that `models.denoising` reads from it.
+    with it (r(x) - x) / sigma^2, the score that `utils.experts.denoiser_expert` reads from it.
     """
     how = {"kernel_size": 3, "padding": "same", "activation": "relu"}
     x = keras.Input((28, 28, 1), name="noisy")

@@ -41,6 +41,23 @@ def integer(value, name, least=1):
     return number
 
 
+def number(value, name, least=-np.inf, most=np.inf):
+    """Return `value` as a float, or raise a ValueError unless it is a finite number from `least` to `most`."""
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not (is_number and np.isfinite(value) and least <= value <= most):
+        expected = "a finite number" if most == np.inf else f"a number from {least} to {most}"
+        expected += f" of at least {least}" if -np.inf < least and most == np.inf else ""
+        raise ValueError(f"{name} must be {expected}. Received: {value!r}.")
+    return float(value)
+
+
+def black_and_white(low, high):
+    """Return the values of black and white as floats, or raise a ValueError unless both are finite, black below."""
+    if not (np.ndim(low) == np.ndim(high) == 0 and np.isfinite([low, high]).all() and low < high):
+        raise ValueError(f"low and high are the values of black and white. Received: {low!r} and {high!r}.")
+    return float(low), float(high)
+
+
 # --- models
 
 
@@ -82,6 +99,15 @@ def check_connections(model):
 
 
 # --- arrays
+
+
+def as_many(**arrays):
+    """Arrays of one length, those of one row repeated, or a ValueError."""
+    n = max(map(len, arrays.values()))
+    lengths = {name: len(one) for name, one in arrays.items()}
+    if set(lengths.values()) - {1, n}:
+        raise ValueError(f"Expected: one of each, or as many as of the others. Received: {lengths}.")
+    return [one if len(one) == n else np.repeat(one, n, 0) for one in arrays.values()]
 
 
 def type_of(tensor):

@@ -10,7 +10,6 @@ Montavon, Samek and Müller (2018, arXiv:1706.07979), section 3.2.
 
 import numpy as np
 import tensorflow as tf
-from sklearn.covariance import LedoitWolf
 
 from .checks import as_array
 
@@ -53,6 +52,8 @@ def gaussian_expert(images):
     Args:
         images: `[n, ...]`, at least two.
     """
+    from sklearn.covariance import LedoitWolf  # slow to import, and of use here alone
+
     images = _finite(images, "images")
     if images.ndim < 2 or len(images) < 2:
         raise ValueError(f"Expected: at least two images [n, ...]. Received: shape {images.shape}.")

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from .cam.features import whole
-from .checks import as_array, checked_target, one_of
+from .checks import as_array, as_many, checked_target, one_of
 from .inside.layers import check_walk, outputs_at, place_of
 
 
@@ -40,8 +40,8 @@ def _logits(f, target, objective):
     v = np.atleast_2d(v).astype(f.model.outputs[0].dtype)
     if target is not None:
         own = checked_target(target, max(len(v), as_array(target, "target").size), f.classes, f.name)
-        v = np.repeat(v, len(own) // len(v), 0) if len(own) % len(v) == 0 else v
-        if len(v) != len(own) or (v[np.arange(len(v)), own] < v.max(1)).any():
+        v, own = as_many(objective=v, target=own)
+        if (v[np.arange(len(v)), own] < v.max(1)).any():
             raise ValueError(
                 f"The logits of objective are not largest at target. Received: target {own.tolist()}, largest at "
                 f"{v.argmax(1).tolist()}. The logits say all: leave target out."

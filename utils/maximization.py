@@ -11,7 +11,17 @@ import typing
 import numpy as np
 import tensorflow as tf
 
-from .checks import as_array, check_model, integer, refuse_unless_finite, type_of, warn
+from .checks import (
+    as_array,
+    as_many,
+    black_and_white,
+    check_model,
+    integer,
+    number,
+    refuse_unless_finite,
+    type_of,
+    warn,
+)
 from .goals import of_classes, of_units
 from .scores import scores_of
 
@@ -76,7 +86,7 @@ def maximize(
         ValueError: a class, layer or unit is not there; a start lies outside of the box or does not fit; an expert does
             not return one finite number for each image, or has no gradient, or mixes images; a value is not finite.
     """
-    steps, (low, high), weight = integer(steps, "steps"), _box(low, high), _finite(weight, "weight")
+    steps, (low, high), weight = integer(steps, "steps"), black_and_white(low, high), number(weight, "weight")
     f = scores_of(model, "logit" if layer is None else "output")
     generator = np.random.default_rng(integer(seed, "seed", 0))
     x = _start(f, start, low, high, generator)
@@ -87,8 +97,8 @@ def maximize(
         answer, goal = of_units(f, layer, unit, target, x)
     else:
         raise ValueError(f"Of a unit, the activation is maximized. Received: objective={objective!r}. Leave it out.")
-    x, goal = _as_many(start=x, target=goal)
-    shifts = _shifts(f, jitter, steps, x, generator)
+    x, goal = as_many(start=x, target=goal)
+    shifts = _shifts(jitter, steps, x, generator)
     if expert is not None:
         _check_expert(expert, x[0], low if x[0].mean() > (low + high) / 2 else high)
 
@@ -121,14 +131,14 @@ def maximize_code(model, generator, target, *, start=None, centre=0.0, l2=0.1, s
     Raises:
         ValueError: no such class; images of the generator, a start or a centre do not fit; a value is not finite.
     """
-    steps, f, l2 = integer(steps, "steps"), scores_of(model), _finite(l2, "l2", least=0)
+    steps, f, l2 = integer(steps, "steps"), scores_of(model), number(l2, "l2", least=0)
     shape, dtype, draw = _generator(generator, f)
     noise = np.random.default_rng(integer(seed, "seed", 0)).standard_normal((1, *shape))
     centre = _codes(centre, "centre", shape, dtype)
     z = centre + noise.astype(dtype) if start is None else _codes(start, "start", shape, dtype)
     f(f.images(draw(z).numpy(), f"The images of {generator.name!r}"))
     answer, goal = of_classes(f, model, target, "log_probability")
-    z, goal, centre = _as_many(start=z, target=goal, centre=centre)
+    z, goal, centre = as_many(start=z, target=goal, centre=centre)
 
     def value(z, goal, centre):
         said = answer(tf.cast(generator(z, training=False), f.dtype), goal)
@@ -196,26 +206,13 @@ def _gradient(value, spec, *others):
 # --- what comes in
 
 
-def _box(low, high):
-    if not (np.ndim(low) == np.ndim(high) == 0 and np.isfinite([low, high]).all() and low < high):
-        raise ValueError(f"low and high are the values of black and white. Received: {low!r} and {high!r}.")
-    return float(low), float(high)
-
-
-def _finite(value, name, least=-np.inf):
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not least <= value < np.inf:
-        least = "" if least == -np.inf else f" of at least {least}"
-        raise ValueError(f"{name} must be a finite number{least}. Received: {value!r}.")
-    return float(value)
-
-
 def _start(f, start, low, high, generator):
     """The images to begin with, `[1 or k, ...]`."""
     if start is None or np.ndim(start) == 0:
         if None in f.shape:
             raise ValueError(f"{f.name!r} takes images of any size. Received: start={start!r}. Expected: an image.")
         grey = (low + high) / 2 + (high - low) * NOISE * generator.standard_normal((1, *f.shape))
-        start = np.clip(grey, low, high) if start is None else np.full((1, *f.shape), _finite(start, "start"))
+        start = np.clip(grey, low, high) if start is None else np.full((1, *f.shape), number(start, "start"))
     x = np.array(start, f.dtype) if np.asarray(start).dtype.kind in "iu" else as_array(start, "start")
     x = f.images(x[None] if x.ndim == len(f.shape) else x, "start")
     if not len(x) or x.min() < low or x.max() > high:
@@ -224,16 +221,7 @@ def _start(f, start, low, high, generator):
     return x
 
 
-def _as_many(**arrays):
-    """Arrays of one length, those of one row repeated."""
-    n = max(map(len, arrays.values()))
-    lengths = {name: len(one) for name, one in arrays.items()}
-    if set(lengths.values()) - {1, n}:
-        raise ValueError(f"Expected: one of each, or as many as of the others. Received: {lengths}.")
-    return [one if len(one) == n else np.repeat(one, n, 0) for one in arrays.values()]
-
-
-def _shifts(f, jitter, steps, x, generator):
+def _shifts(jitter, steps, x, generator):
     """By how many rows and columns the image is rolled in each step, `[steps + 1, 2]`; not at the end."""
     jitter = integer(jitter, "jitter", 0)
     if jitter and (x.ndim != 4 or jitter >= min(x.shape[1:3])):
@@ -270,7 +258,7 @@ def _check_expert(expert, image, edge):
 
 
 def _generator(generator, f):
-    """The shape and type of the codes of a generator, and the generator compiled; its images must fit."""
+    """The shape and type of the codes of a generator, and what draws their images, which must fit."""
     check_model(generator)
     shape, images = (tuple(one[0].shape[1:]) for one in (generator.inputs, generator.outputs))
     fit = len(images) == len(f.shape) and all(None in (a, b) or a == b for a, b in zip(images, f.shape))

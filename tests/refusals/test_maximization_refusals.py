@@ -44,6 +44,7 @@ def of_a_root(images):
         ({"objective": [1.0, 2.0]}, ["finite logits [3]", "(2,)"]),
         ({"objective": [1.0, 2.0, np.nan]}, ["finite logits [3]"]),
         ({"target": 0, "objective": [1.0, 2.0, 0.0]}, ["not largest at target", "target [0]", "largest at [1]"]),
+        ({"target": [0, 0, 1, 1], "objective": np.eye(3)[:2]}, ["as many as of the others", "'objective': 2", "4"]),
         ({"layer": "nowhere", "unit": 0}, ["has no layer 'nowhere'", "Expected one of", "'map'"]),
         ({"layer": "map", "unit": 4}, ["has no such unit", "Received: 4", "from 0 to 3"]),
         ({"layer": "map", "unit": (4, 0, 0)}, ["has no such unit", "(4, 3, 4)"]),

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..cam.features import whole
-from ..checks import integer, refuse_unless_finite
+from ..checks import black_and_white, integer, number, refuse_unless_finite
 from ..scores import scores_of
 from .layers import check_walk, place_of, reading
 
@@ -43,7 +43,7 @@ def hue_circle(n=36, saturation=1, value=1, size=32):
         size: of the images, a number or (height, width).
     """
     hue = 6 * np.arange(integer(n, "n", 3)) / n
-    saturation, value = _share(saturation, "saturation"), _share(value, "value")
+    saturation, value = number(saturation, "saturation", 0, 1), number(value, "value", 0, 1)
     k = (np.array([5, 3, 1]) + hue[:, None]) % 6
     colours = value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
     return np.broadcast_to(colours[:, None, None], (n, *_height_and_width(size), 3)).astype("float32")
@@ -163,8 +163,7 @@ def _tuning(angles, responses, baseline, period):
 
 def _responses(f, place, images, low, high, batch_size):
     """The mean output over all places, `[n, channels]`, for images from 0 to 1."""
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise ValueError(f"low and high are the values of black and white. Received: {low!r} and {high!r}.")
+    low, high = black_and_white(low, high)
     x = f.inputs(low + (high - low) * images)
     check_walk(f, x)
     (means,) = f.in_batches(reading(f, [place], _mean_over_places), x, batch_size=batch_size)
@@ -181,7 +180,7 @@ def _orientations(n):
 
 
 def _gratings(angles, frequencies, phases, size, contrast, channels):
-    frequencies, contrast = np.atleast_1d(np.asarray(frequencies, float)), _share(contrast, "contrast")
+    frequencies, contrast = np.atleast_1d(np.asarray(frequencies, float)), number(contrast, "contrast", 0, 1)
     if frequencies.ndim != 1 or not len(frequencies) or not ((frequencies > 0) & (frequencies <= 0.5)).all():
         raise ValueError(
             f"frequencies are cycles per pixel, above 0 and at most 0.5, where stripes are one pixel wide. Received: "
@@ -207,9 +206,3 @@ def _height_and_width(size):
     if len(sides) != 2:
         raise ValueError(f"size is a number of pixels, or (height, width). Received: {size!r}.")
     return tuple(integer(side, "size") for side in sides)
-
-
-def _share(value, name):
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1. Received: {value!r}.")
-    return float(value)
