@@ -4,7 +4,8 @@ The r with the least mean squared error is the mean of all digits that a noisy o
 
     (r(x) - x) / sigma^2 = d/dx log p(x),    p: the density of digits with noise of deviation sigma added
 
-is the score of the smoothed density; `utils.experts.denoiser_expert` has it as its gradient. Alain and Bengio (2014, arXiv:1211.4246); Miyasawa (1961).
+is the score of the smoothed density; `utils.experts.denoiser_expert` has it as its gradient. Alain and Bengio (2014,
+arXiv:1211.4246); Miyasawa (1961).
 """
 
 import keras
