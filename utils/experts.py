@@ -1,6 +1,7 @@
 """Experts for activation maximization: functions of images `[n, ...]` that return log p(x), up to a constant, `[n]`.
 
-They are written in TensorFlow, so that their gradient is known. Any other function of that kind is an expert, too:
+They are written in TensorFlow, so that their gradient is known, and take arrays, too. Any other function of that kind
+is an expert:
 
     def bright(images):  # prefers bright images
         return tf.reduce_sum(images, [1, 2, 3])
@@ -26,6 +27,7 @@ def l2_expert(centre=0.0):
     centre = _finite(centre, "centre")
 
     def expert(images):
+        images = tf.convert_to_tensor(images)
         return -_sum(tf.square(images - tf.cast(_fitting(centre, images, "centre"), images.dtype)))
 
     return expert
@@ -37,6 +39,7 @@ def total_variation_expert(images):
     Rudin, Osher and Fatemi (1992, doi:10.1016/0167-2789(92)90242-F); a difference a counts as (a^2 + 1e-6)^(1/2), less
     what that is for a = 0, so that it has a slope everywhere. It is an expert itself: pass it without calling it.
     """
+    images = tf.convert_to_tensor(images)
     if images.shape.rank != 4:
         raise ValueError(f"Total variation needs images [n, height, width, channels]. Received: {images.shape}.")
     down, right = images[:, 1:] - images[:, :-1], images[:, :, 1:] - images[:, :, :-1]
@@ -63,6 +66,7 @@ def gaussian_expert(images):
     mean, precision = fit.location_.reshape(images.shape[1:]), fit.get_precision()
 
     def expert(images):
+        images = tf.convert_to_tensor(images)
         away = images - tf.cast(_fitting(mean, images, "the mean"), images.dtype)
         away = tf.reshape(away, [tf.shape(images)[0], -1])
         return -tf.reduce_sum(tf.matmul(away, tf.cast(precision, away.dtype)) * away, 1) / 2
@@ -92,6 +96,7 @@ def rbm_expert(weights, visible_bias, hidden_bias):
         )
 
     def expert(images):
+        images = tf.convert_to_tensor(images)
         if images.shape[1:].num_elements() not in (None, len(a)):
             raise ValueError(f"The machine has {len(a)} visible units. Received: images {images.shape}.")
         x = tf.reshape(images, [-1, len(a)])
@@ -127,7 +132,7 @@ def denoiser_expert(denoiser, sigma):
 
         return tf.zeros(tf.shape(images)[:1], images.dtype), gradient
 
-    return expert
+    return lambda images: expert(tf.convert_to_tensor(images))
 
 
 def _sum(values):
