@@ -53,7 +53,7 @@ class Trained(NamedTuple):
 
 def encoder(classifier):
     """E: images `[n, 28, 28, 1]` -> codes `[n, 256]`, what `dense1` of `mnist_cnn` says."""
-    return keras.Model(classifier.inputs, classifier.get_layer("dense1").output, name="encoder")
+    return keras.Model(classifier.inputs[0], classifier.get_layer("dense1").output, name="encoder")
 
 
 def describe(codes, labels):
