@@ -53,7 +53,8 @@ def number(value, name, least=-np.inf, most=np.inf):
 
 def black_and_white(low, high):
     """Return the values of black and white as floats, or raise a ValueError unless both are finite, black below."""
-    if not (np.ndim(low) == np.ndim(high) == 0 and np.isfinite([low, high]).all() and low < high):
+    are_numbers = all(np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf" for value in (low, high))
+    if not (are_numbers and np.isfinite([low, high]).all() and low < high):
         raise ValueError(f"low and high are the values of black and white. Received: {low!r} and {high!r}.")
     return float(low), float(high)
 

@@ -27,7 +27,7 @@ def l2_expert(centre=0.0):
     centre = _finite(centre, "centre")
 
     def expert(images):
-        images = tf.convert_to_tensor(images)
+        images = _images(images)
         return -_sum(tf.square(images - tf.cast(_fitting(centre, images, "centre"), images.dtype)))
 
     return expert
@@ -39,7 +39,7 @@ def total_variation_expert(images):
     Rudin, Osher and Fatemi (1992, doi:10.1016/0167-2789(92)90242-F); a difference a counts as (a^2 + 1e-6)^(1/2), less
     what that is for a = 0, so that it has a slope everywhere. It is an expert itself: pass it without calling it.
     """
-    images = tf.convert_to_tensor(images)
+    images = _images(images)
     if images.shape.rank != 4:
         raise ValueError(f"Total variation needs images [n, height, width, channels]. Received: {images.shape}.")
     down, right = images[:, 1:] - images[:, :-1], images[:, :, 1:] - images[:, :, :-1]
@@ -66,7 +66,7 @@ def gaussian_expert(images):
     mean, precision = fit.location_.reshape(images.shape[1:]), fit.get_precision()
 
     def expert(images):
-        images = tf.convert_to_tensor(images)
+        images = _images(images)
         away = images - tf.cast(_fitting(mean, images, "the mean"), images.dtype)
         away = tf.reshape(away, [tf.shape(images)[0], -1])
         return -tf.reduce_sum(tf.matmul(away, tf.cast(precision, away.dtype)) * away, 1) / 2
@@ -96,7 +96,7 @@ def rbm_expert(weights, visible_bias, hidden_bias):
         )
 
     def expert(images):
-        images = tf.convert_to_tensor(images)
+        images = _images(images)
         if images.shape[1:].num_elements() not in (None, len(a)):
             raise ValueError(f"The machine has {len(a)} visible units. Received: images {images.shape}.")
         x = tf.reshape(images, [-1, len(a)])
@@ -120,6 +120,9 @@ def denoiser_expert(denoiser, sigma):
     if isinstance(sigma, bool) or not isinstance(sigma, (int, float, np.number)) or not 0 < sigma < np.inf:
         raise ValueError(f"sigma is the standard deviation of the denoiser's noise, above 0. Received: {sigma!r}.")
 
+    if not callable(denoiser):
+        raise ValueError(f"denoiser must be a model or a function of images. Received: {denoiser!r}.")
+
     @tf.custom_gradient
     def expert(images):
         def gradient(upstream):
@@ -132,7 +135,13 @@ def denoiser_expert(denoiser, sigma):
 
         return tf.zeros(tf.shape(images)[:1], images.dtype), gradient
 
-    return lambda images: expert(tf.convert_to_tensor(images))
+    return lambda images: expert(_images(images))
+
+
+def _images(images):
+    """Images as a tensor of floats, so that nothing is cut off to whole numbers."""
+    images = tf.convert_to_tensor(images)
+    return images if images.dtype.is_floating else tf.cast(images, tf.float32)
 
 
 def _sum(values):

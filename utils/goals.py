@@ -1,12 +1,12 @@
 """What activation maximization maximizes: a class or a unit, one for each image."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from .cam.features import whole
 from .checks import as_array, as_many, checked_target, one_of
 from .inside.layers import check_walk, outputs_at, place_of
+from .logits import head_of
 
 
 def of_classes(f, model, target, objective):
@@ -26,7 +26,9 @@ def of_classes(f, model, target, objective):
     goal = checked_target(target, n, f.classes, f.name)
     if objective == "logit":
         return (lambda x, goal: tf.gather(f.compute(x), goal, axis=1, batch_dims=1)), goal
-    log = tf.math.log_sigmoid if _asks_each_class(f, model) else tf.nn.log_softmax
+    # a model that ends in logits is taken to have a softmax behind them, one with a single score a sigmoid
+    head = head_of(model) or ("sigmoid" if f.classes == 1 else "softmax")
+    log = tf.math.log_sigmoid if head == "sigmoid" else tf.nn.log_softmax
     return (lambda x, goal: tf.gather(log(f.compute(x)), goal, axis=1, batch_dims=1)), goal
 
 
@@ -49,18 +51,6 @@ def _logits(f, target, objective):
     return v
 
 
-def _asks_each_class(f, model):
-    """Whether the probability of a class is a sigmoid of its logit, as the head of `model` computes it.
-
-    A model that ends in logits is taken to have a softmax behind them, one with a single score a sigmoid.
-    """
-    if f.classes == 1:
-        return True
-    x = np.random.default_rng(0).random((2, *(side or 32 for side in f.shape))).astype(f.dtype)
-    p, z = (np.asarray(one(x, training=False), "float64") for one in (model, f.model))
-    return not np.allclose(p, z) and np.allclose(p, keras.ops.sigmoid(z), rtol=1e-2, atol=1e-4)
-
-
 def of_units(f, layer, unit, target, x):
     """As `of_classes`, for units of a layer, behind its activation: a channel's mean, or a channel at one place."""
     if target is not None:
@@ -68,6 +58,8 @@ def of_units(f, layer, unit, target, x):
     place = place_of(f, layer)
     check_walk(f, x)
     shape = tuple(place.output.shape[1:])
+    if None in shape:  # a model of images of any size
+        shape = tuple(outputs_at(f, [place], tf.constant(x[:1]))[0].shape[1:])
     if not shape or shape[-1] is None:
         raise ValueError(f"{place.layer.name!r} has no known channels. Received: an output {place.output.shape}.")
     listed = unit if isinstance(unit, list) else [unit]
@@ -80,7 +72,7 @@ def of_units(f, layer, unit, target, x):
     if not received or not all(one.dtype.kind in "iu" and one.shape == (len(sizes),) for one in received):
         raise ValueError(f"unit names no unit of {place.layer.name!r}. Received: {unit!r}. Expected: {expected}.")
     goal = np.stack(received).astype("int64")
-    if goal.min() < 0 or any(size is not None and goal[:, k].max() >= size for k, size in enumerate(sizes)):
+    if goal.min() < 0 or (goal.max(0) >= sizes).any():
         raise ValueError(f"{place.layer.name!r} has no such unit. Received: {unit!r}. Expected: {expected}.")
 
     def answer(x, goal):

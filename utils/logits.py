@@ -56,6 +56,12 @@ def logits_of(model, verbose=True):
     return keras.Model(inputs, logits, name=f"{model.name}_logits") if dropped else model
 
 
+def head_of(model):
+    """What `logits_of` would drop from `model`: "softmax", "sigmoid" or "log_softmax"; None where there is no head."""
+    _, dropped = _without_head(model.outputs[0])
+    return dropped and dropped.split()[1]
+
+
 class Borrowed(keras.layers.Layer):
     """What `owner` computes, as a layer of its own: `owner`, whose weights it uses, is not called again.
 
@@ -106,7 +112,7 @@ def _without_head(tensor):
         return _on_top(Borrowed(operation, drop_activation=True), below), _described(operation)
     kind, of_keras = type(operation).__name__, type(operation).__module__.startswith("keras.")
     if kind in HEAD_OPERATIONS and of_keras and not isinstance(operation, keras.layers.Layer):
-        return below, f"the operation {operation.name!r}"
+        return below, f"the {kind.lower()} operation {operation.name!r}"
     if inherits_call(operation, PASSES_ON) or _is_linear_activation(operation):
         scores, dropped = _without_head(below)
         return (_on_top(Borrowed(operation), scores), dropped) if dropped else (tensor, None)

@@ -266,3 +266,60 @@ def test_a_denoiser_leads_to_what_it_leaves_alone():
     model = linear()
     expert = experts.denoiser_expert(lambda images: 0.25 + 0 * images, 0.01)
     assert np.abs(maximize(model, 1, objective="logit", expert=expert) - 0.25).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", [*EXPERTS, "denoiser"])
+def test_experts_take_arrays_of_any_numbers(name):
+    expert = EXPERTS.get(name, experts.denoiser_expert(lambda images: 0.5 * images, 0.2))
+    x = np.round(pixels(3, *SHAPE))
+    for dtype in ("int64", "uint8", "bool", "float32", "float64"):
+        close(np.asarray(expert(x.astype(dtype)), "float64") + 1, expert(tf.constant(x)).numpy() + 1, 1e-5)
+
+
+# --- numbers that are too small, too large, or next to nothing beside others
+
+
+def two_logits(scale, dtype):
+    model = keras.Sequential([keras.Input((2,), dtype=dtype), L.Dense(2, dtype=dtype)])
+    model.set_weights([scale * np.array([[1.0, 0.0], [-1.0, 0.0]]), np.zeros(2)])
+    return model
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 300])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_top_is_the_same_in_any_type_and_unit(scale, dtype):
+    """x_1 - x_2 less 2 |x - 0.4|^2 is largest at (0.65, 0.15)."""
+    expert = experts.l2_expert(0.4)
+    found = maximize(two_logits(scale, dtype), 0, objective="logit", expert=expert, weight=2 * scale, start=0.5)
+    close(found.astype("float64"), np.array([[0.65, 0.15]]), 1e-2 if dtype == "float16" else 1e-5)
+
+
+def test_codes_in_float16():
+    draw = keras.Sequential([keras.Input((2,), dtype="float16"), L.Identity(dtype="float16")])
+    _, z = maximize_code(two_logits(1, "float16"), draw, 0, l2=0.1)
+    _, expected = maximize_code(two_logits(1, "float64"), sequential((2,), L.Identity(**F)), 0, l2=0.1)
+    close(z.astype("float64"), expected, 1e-2)
+
+
+def test_a_probability_next_to_1_leads_up_in_steps_of_the_same_length():
+    """Slopes of 1e-24, whose squares are 0 in float32."""
+    steps = []
+    for dtype in ("float32", "float64"):
+        model = keras.Sequential([keras.Input((3,), dtype=dtype), L.Dense(1, activation="sigmoid", dtype=dtype)])
+        model.set_weights([np.array([[0.5], [-1.0], [2.0]]), np.array([55.0])])
+        steps.append(maximize(model, 0, start=0.5, steps=3).astype("float64"))
+    close(*steps, 1e-4)
+
+
+def test_a_softmax_that_looks_like_a_sigmoid_is_none():
+    model = sequential((2,), L.Dense(3, activation="softmax", **F))
+    model.set_weights([np.array([[1.0, 2, 0], [0, 1, 1]]), np.array([12.0, -12, -12])])
+    _, history = maximize(model, 1, start=0.5, steps=1, return_history=True)
+    close(history.answer[0], np.log(model(np.full((1, 2), 0.5)).numpy()[:, 1]), 1e-6)
+
+
+def test_an_expert_that_is_a_model_is_only_read():
+    density = keras.Sequential([keras.Input(SHAPE), L.BatchNormalization(), L.Flatten(), L.Dense(1), L.Reshape(())])
+    before = [np.copy(values) for values in density.get_weights()]
+    maximize(linear(), [0, 1], expert=density, steps=3)
+    assert all(np.array_equal(a, b) for a, b in zip(before, density.get_weights(), strict=True))

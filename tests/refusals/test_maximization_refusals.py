@@ -1,5 +1,6 @@
 """What activation maximization and its experts refuse."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +12,9 @@ from utils.maximization import maximize, maximize_code
 
 MODEL = chain((6, 5, 1), conv(4, name="map"), average(name="mean"), dense(3, name="scores"))
 GENERATOR = sequential((4,), dense(30, "sigmoid"), L.Reshape((6, 5, 1), **F))
+OF_INTEGERS = keras.Sequential(
+    [keras.Input((4,), dtype="int32"), L.Embedding(9, 30), L.GlobalAveragePooling1D(), L.Reshape((6, 5, 1))]
+)
 
 
 def constant(images):
@@ -67,8 +71,14 @@ def of_a_root(images):
         ({"target": 0, "start": pixels(2, 6, 5, 1) - 0.5}, ["outside of the box"]),
         ({"target": 0, "start": pixels(5, 5, 1)}, ["start does not fit", "(1, 5, 5, 1)"]),
         ({"target": [0, 1, 2], "start": pixels(2, 6, 5, 1)}, ["as many as of the others", "'start': 2", "'target': 3"]),
+        ({"target": 0, "start": [[1.0], [1.0, 2.0]]}, ["start must be an array", "list"]),
+        ({"target": 0, "start": np.ma.masked_array([1], [True])}, ["start is a masked array"]),
+        ({"target": 0, "low": None}, ["values of black and white", "None and 1.0"]),
+        ({"target": 0, "high": "1"}, ["values of black and white", "'1'"]),
+        ({"target": 0, "unit": 1}, ["unit names a unit of a layer", "unit=1 and no layer"]),
+        ({"layer": "map", "unit": 0, "objective": np.ones(3)}, ["the activation is maximized"]),
         ({"target": 0, "expert": 3}, ["expert must be a function", "int"]),
-        ({"target": 0, "expert": total}, ["for each image, [n]", "shape () for 2 images"]),
+        ({"target": 0, "expert": total}, ["for each image, [n]", "shape () of 2"]),
         ({"target": 0, "expert": constant}, ["expert has no gradient"]),
         ({"target": 0, "expert": by_numpy}, ["expert has no gradient", "NumPy"]),
         ({"target": 0, "expert": mixed}, ["mixes the images"]),
@@ -84,11 +94,58 @@ def test_what_does_not_fit(options, words):
 
 
 def test_a_value_that_ceases_to_be_finite_is_noticed():
-    def well(images):  # finite at the start, and not where the gradient leads
-        return tf.reduce_sum(tf.math.log(0.6 - images), [1, 2, 3]) + 1e3 * tf.reduce_sum(images, [1, 2, 3])
+    def well(images):  # finite at the start and on both sides of it, and not where the gradient leads
+        return tf.reduce_sum(tf.math.log(0.7 - images), [1, 2, 3]) + 1e3 * tf.reduce_sum(images, [1, 2, 3])
 
-    with refused("not finite"):
-        maximize(MODEL, 0, expert=well, start=0.5)
+    with refused("answer and objective", "not finite"):
+        maximize(MODEL, 0, expert=well, start=0.2)
+
+
+def test_an_expert_may_have_no_value_outside_of_where_it_is_asked():
+    def inside(images):
+        return tf.reduce_sum(tf.math.log(0.7 - images), [1, 2, 3])
+
+    assert maximize(MODEL, 0, expert=inside, steps=3).max() < 0.7
+
+
+@pytest.mark.parametrize(
+    "expert",
+    [
+        experts.denoiser_expert(lambda x: tf.reduce_mean(x, 0, keepdims=True) + 0 * x, 0.1),
+        lambda x: -tf.reduce_sum(tf.square(x - x[:1]), [1, 2, 3]),
+        lambda x: tf.reduce_sum(tf.cumsum(x, 0, exclusive=True) * x, [1, 2, 3]),
+    ],
+)
+def test_experts_that_mix_images(expert):
+    with refused("mixes the images"):
+        maximize(MODEL, [0, 1, 2], expert=expert)
+
+
+@pytest.mark.parametrize(
+    "expert",
+    [
+        lambda x: tf.stack([tf.reduce_sum(one) for one in x]),
+        lambda x: tf.reduce_sum(x, [1, 2, 3]) if tf.reduce_sum(x) > 0 else tf.reduce_max(x, [1, 2, 3]),
+    ],
+)
+def test_experts_that_cannot_be_compiled(expert):
+    with refused("cannot be compiled", "without len, if or for"):
+        maximize(MODEL, 0, expert=expert)
+
+
+def test_numbers_and_images_may_come_as_anything_that_holds_them():
+    expected = maximize(MODEL, 0, start=0.5, steps=2)
+    for half in (np.array(0.5), tf.constant(0.5), np.full((6, 5, 1), 0.5).tolist()):
+        assert np.array_equal(maximize(MODEL, 0, start=half, low=np.array(0), steps=2), expected)
+
+
+def test_images_of_any_size_are_those_of_the_start():
+    layers = [L.Conv2D(4, 9, activation="relu", name="map", **F), average(), L.Dense(2, activation="sigmoid", **F)]
+    model, x = chain((None, None, 1), *layers), pixels(40, 40, 1)
+    maximize(model, 0, start=x, steps=1)
+    maximize(model, layer="map", unit=(31, 31, 3), start=x, steps=1)
+    with refused("has no such unit", "(32, 32, 4)"):
+        maximize(model, layer="map", unit=(32, 0, 0), start=x)
 
 
 def test_probabilities_behind_a_head_that_is_not_known():
@@ -125,6 +182,7 @@ def test_images_of_any_size_need_a_start():
             {"target": 0, "generator": sequential((4,), dense(30))},
             ["do not fit", "codes (4,), images (30,)", "(6, 5, 1)"],
         ),
+        ({"target": 0, "generator": OF_INTEGERS}, ["from int32", "codes of known shape, floats"]),
         ({"target": 0, "generator": lambda z: z}, ["Expected a Keras 3 model"]),
     ],
 )
@@ -143,6 +201,7 @@ def test_codes_that_do_not_fit(options, words):
         (lambda: experts.gaussian_expert(np.zeros((5, 3))), ["All images are the same"]),
         (lambda: experts.gaussian_expert(np.full((5, 3), np.nan)), ["images must hold finite numbers"]),
         (lambda: experts.rbm_expert(noise(4, 2), noise(3), noise(2)), ["a bias for each", "(3,) visible"]),
+        (lambda: experts.denoiser_expert(3, 0.1), ["denoiser must be a model", "3"]),
         (lambda: experts.denoiser_expert(MODEL, 0), ["sigma is the standard deviation", "0"]),
     ],
 )
