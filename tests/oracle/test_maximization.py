@@ -319,7 +319,26 @@ def test_a_softmax_that_looks_like_a_sigmoid_is_none():
 
 
 def test_an_expert_that_is_a_model_is_only_read():
-    density = keras.Sequential([keras.Input(SHAPE), L.BatchNormalization(), L.Flatten(), L.Dense(1), L.Reshape(())])
+    layers = [L.RandomFlip(), L.BatchNormalization(), L.Flatten(), L.Dense(1), L.Reshape(())]
+    density = keras.Sequential([keras.Input(SHAPE), *layers])
     before = [np.copy(values) for values in density.get_weights()]
     maximize(linear(), [0, 1], expert=density, steps=3)
     assert all(np.array_equal(a, b) for a, b in zip(before, density.get_weights(), strict=True))
+
+
+def test_a_slope_that_is_rounding_alone_leads_nowhere():
+    """In float32 each image is found by itself, though sums over a batch are rounded in another order."""
+    keras.utils.set_random_seed(3)
+    layers = [L.Conv2D(16, 3, activation="relu"), L.MaxPooling2D(), L.Conv2D(16, 3, activation="relu"), L.Flatten()]
+    model = keras.Sequential([keras.Input((16, 16, 3)), *layers, L.Dense(10)])
+    together, alone = maximize(model, np.arange(10)), maximize(model, 8)
+    assert np.abs(together[8] - alone[0]).max() < 0.01
+
+
+def test_an_expert_may_be_larger_than_a_score_in_float16():
+    """|x - 128|^2 of 768 values up to 255 is more than float16 can hold; a millionth of it is not."""
+    layers = [L.Flatten(dtype="mixed_float16"), L.Dense(2, dtype="mixed_float16")]
+    model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+    wide = {"low": 0.0, "high": 255.0, "weight": 1e-6, "steps": 3, "start": 200.0}
+    _, history = maximize(model, 0, expert=experts.l2_expert(128.0), return_history=True, **wide)
+    close(history.objective[:1] - history.answer[:1], np.array([[-1e-6 * 768 * 72**2]]), 1e-2)

@@ -113,6 +113,7 @@ def test_an_expert_may_have_no_value_outside_of_where_it_is_asked():
     [
         experts.denoiser_expert(lambda x: tf.reduce_mean(x, 0, keepdims=True) + 0 * x, 0.1),
         lambda x: -tf.reduce_sum(tf.square(x - x[:1]), [1, 2, 3]),
+        lambda x: tf.reduce_sum(x * (1 - tf.stop_gradient(x[:1])), [1, 2, 3]),
         lambda x: tf.reduce_sum(tf.cumsum(x, 0, exclusive=True) * x, [1, 2, 3]),
     ],
 )
