@@ -113,8 +113,9 @@ def main():
         return log_p[np.arange(len(log_p)), np.tile(DIGITS, len(log_p) // 10)].mean()
 
     tried, used = starts(x_train, TRIALS, rng), starts(x_train, arguments.starts, rng)
-    rows = {name: {kind: {} for kind in used} for name in experts(x_train)}
-    for steps, (name, (expert, weights)), kind in itertools.product(STEPS, experts(x_train).items(), used):
+    candidates = experts(x_train)
+    rows = {name: {kind: {} for kind in used} for name in candidates}
+    for steps, (name, (expert, weights)), kind in itertools.product(STEPS, candidates.items(), used):
         scores = [chosen_by(found(model, expert, weight, tried[kind], steps)[0]) for weight in weights]
         weight = weights[int(np.argmax(scores))]
         images, objective = found(model, expert, weight, used[kind], steps)
