@@ -1,6 +1,7 @@
 """What the tests share: small networks with random weights, slow computations beside ours, and comparisons."""
 
 import functools
+import itertools
 import pathlib
 import re
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as L
+from skimage.transform import resize
 
-from utils import cam, scores
+from utils import attributions, cam, scores
 from utils.composites import EPSILON
 from utils.parts import Linear
 from utils.trace import Trace
@@ -21,6 +23,8 @@ F = {"dtype": "float64"}
 EPS = 1e-6  # the stabiliser, unless told otherwise
 QUADRATURES = ("left", "right", "midpoint", "trapezoid", "gauss")
 BACKWARD = ("lrp", "deep_taylor", "deeplift", "deconvolution", "guided_backprop")
+# for what all have in common few masks will do
+METHODS = attributions.METHODS | {"rise": functools.partial(attributions.rise, masks=50)}
 
 zero_or_not = pytest.mark.filterwarnings("ignore:.*maps are zero everywhere")
 
@@ -210,6 +214,40 @@ class Own(keras.Model):
 
 
 # --- slow computations in float64
+
+
+def slow_occlusion(model, x, target, window, stride, start):
+    """Window by window: `window` and `stride` with a number for each axis, `start` in the shape of `x`."""
+
+    def places(length, window, stride):
+        first = 0
+        while first + window < length:
+            yield first
+            first += stride
+        yield first
+
+    size = x.shape[1:] if x.ndim == 2 else x.shape[1:-1]
+    holes, covered = [], [x]
+    for place in itertools.product(*map(places, size, window, stride)):
+        holes.append((slice(None), *(slice(first, first + w) for first, w in zip(place, window))))
+        covered.append(x.copy())
+        covered[-1][holes[-1]] = start[holes[-1]]
+    scores = model(np.concatenate(covered)).numpy().reshape(len(covered), len(x), -1)[:, range(len(x)), target]
+    R, times = np.zeros((2, *x.shape))
+    for hole, score in zip(holes, scores[1:]):
+        R[hole] += (scores[0] - score).reshape(-1, *[1] * (x.ndim - 1))
+        times[hole] += 1
+    return R / times
+
+
+def slow_masks(size, cells, p, seed, many):
+    """The masks of RISE one by one, enlarged by scikit-image."""
+    generator, cell = np.random.default_rng(seed), [-(-length // cells) for length in size]
+    for _ in range(many):
+        shifts = [int(generator.random() * length) for length in cell]
+        grid = 1.0 * (generator.random([cells] * len(size)) < p)
+        large = resize(grid, [(cells + 1) * length for length in cell], 1, mode="edge", anti_aliasing=False)
+        yield large[tuple(slice(first, first + length) for first, length in zip(shifts, size))]
 
 
 def differences(model, x, target, h=1e-6):

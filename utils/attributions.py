@@ -1,4 +1,4 @@
-"""Explanations by gradients, as a reader calls them: `R = method(model, x, target, ...)`.
+"""Explanations, as a reader calls them: `R = method(model, x, target, ...)`.
 
 Every method takes
 
@@ -22,6 +22,8 @@ import numpy as np
 import scipy.special
 
 from .checks import integer
+from .perturbation import occlusion, rise
+from .progress import chunks, progress_bar
 from .relevance import deconvolution, deep_taylor, deeplift, guided_backprop, lrp
 from .scores import checked
 
@@ -113,6 +115,7 @@ def integrated_gradients(
     *,
     explain="logit",
     return_completeness_error=False,
+    progress=False,
 ):
     """Integrated gradients: the average gradient on the way from the baseline x' to x, times the way.
 
@@ -127,19 +130,22 @@ def integrated_gradients(
         steps: number of gradients per image. Memory does not depend on it.
         rule: "midpoint", "left", "right", "trapezoid" or "gauss" (Gauss-Legendre): see `quadrature`.
         return_completeness_error: also return `[n]`, the sum of R minus (f_c(x) - f_c(x')), in the score's unit.
+        progress: show a progress bar.
     """
     alphas, weights = quadrature(rule, steps)
     f, x, target = checked(model, x, target, explain, batch_size)
     baseline = f.baselines(baseline, x)
     alphas, weights = alphas.astype(x.dtype), weights.astype(x.dtype)
     average = np.zeros_like(x)
-    for images, nodes in _chunks(len(x), steps, f.batch_size(batch_size, x)):
+    advance = progress_bar(progress, len(x) * steps, "gradient")
+    for images, nodes in chunks(len(x), steps, f.batch_size(batch_size, x)):
         start, way = baseline[images, None], (x[images] - baseline[images])[:, None]
         points = start + alphas[nodes].reshape(-1, *[1] * (x.ndim - 1)) * way  # [images, nodes, ...]
         flat = points.reshape(-1, *x.shape[1:])
         gradients = f.gradient(flat, np.repeat(target[images], points.shape[1]), len(flat))
         sums = weights[nodes] @ gradients.reshape(*points.shape[:2], -1)
         average[images] += sums.reshape(average[images].shape)
+        advance(len(flat))
     relevance = (x - baseline) * average
     if not return_completeness_error:
         return relevance
@@ -186,6 +192,7 @@ def smoothgrad(
     *,
     explain="logit",
     return_standard_error=False,
+    progress=False,
     **arguments,
 ):
     """SmoothGrad: the average of a method's maps over noisy copies of the image.
@@ -205,6 +212,7 @@ def smoothgrad(
         seed: an integer; the same seed gives the same noise.
         return_standard_error: also return the standard error of R, in its shape: the deviation
             between the samples divided by the square root of n. Not for the variance.
+        progress: show a progress bar.
         **arguments: what else `method` takes; one that has the shape of x (a baseline for each image) goes
             with its image to all noisy copies.
     """
@@ -224,7 +232,8 @@ def smoothgrad(
 
     size, drawn = f.batch_size(batch_size, x), np.promote_types(x.dtype, "float32")
     total, squares = np.zeros((2, *x.shape))  # in float64: their difference is small
-    for images, draws in _chunks(len(x), samples, size):
+    advance = progress_bar(progress, len(x) * samples, "map")
+    for images, draws in chunks(len(x), samples, size):
         if draws.start == 0:
             generator = np.random.default_rng(seed)
         noise = generator.standard_normal((draws.stop - draws.start, *x.shape[1:]), drawn).astype(x.dtype)
@@ -241,6 +250,7 @@ def smoothgrad(
         total[images] += values.sum(1, dtype="float64")
         if variant == "variance" or return_standard_error:
             squares[images] += np.square(values, dtype="float64").sum(1)
+        advance(len(flat))
 
     mean = total / samples
     variance = np.maximum(squares / samples - np.square(mean), 0)
@@ -248,16 +258,6 @@ def smoothgrad(
     if not return_standard_error:
         return relevance
     return relevance, np.sqrt(variance / (samples - 1)).astype(x.dtype)
-
-
-def _chunks(images, steps, batch_size):
-    """Pairs of slices of images and of steps, about `batch_size` points each; an image's steps in order."""
-    parts = -(-steps // batch_size)  # one image at a time if its steps do not fit into a batch
-    group = max(1, batch_size // steps)
-    length = -(-steps // parts)
-    for first in range(0, images, group):
-        for start in range(0, steps, length):
-            yield slice(first, min(first + group, images)), slice(start, min(start + length, steps))
 
 
 def _as_one_map_each(maps, shape):
@@ -291,5 +291,7 @@ METHODS = {
         lrp,
         deep_taylor,
         deeplift,
+        occlusion,
+        rise,
     )
 }

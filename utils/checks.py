@@ -223,12 +223,13 @@ def checked_target(target, n, classes, model):
     return np.full(n, target, "int64")
 
 
-def checked_baseline(baseline, x, check):
+def checked_baseline(baseline, x, check, name="baseline"):
     """Check `baseline` and return it in the shape of `x`.
 
     Args:
         baseline: None for zeros, a number, one number for each channel, one image, or one image for each of x.
         check: what checks images.
+        name: what the message calls it.
     """
     if baseline is None:
         return np.zeros_like(x)
@@ -241,10 +242,10 @@ def checked_baseline(baseline, x, check):
         baseline = np.asarray(baseline)[None]
     if np.shape(baseline) not in ((1, *image), x.shape):
         raise ValueError(
-            f"baseline does not fit x. Received: shape {received}. Expected: a number, one for each channel "
+            f"{name} does not fit x. Received: shape {received}. Expected: a number, one for each channel "
             f"({image[-1]}), one image {image}, or one for each, {x.shape}."
         )
-    return np.broadcast_to(check(baseline, "baseline"), x.shape)
+    return np.broadcast_to(check(baseline, name), x.shape)
 
 
 def refuse_unless_finite(values, what, model):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import BACKWARD, ROOT, images, net_of, noise, pixels, shared_cnn, small_cnn
+from tests.helpers import BACKWARD, METHODS, ROOT, images, net_of, noise, pixels, shared_cnn, small_cnn
 from utils import attributions
-from utils.attributions import METHODS, deeplift, integrated_gradients, smoothgrad
+from utils.attributions import deeplift, integrated_gradients, smoothgrad
 from utils.parts import UnsupportedLayerError
 
 
@@ -102,6 +102,26 @@ def test_memory_does_not_grow_with_steps():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0] + 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "total", "unit"),
+    [
+        ("integrated_gradients", {"steps": 20}, 60, "gradient"),
+        ("smoothgrad", {"samples": 20}, 60, "map"),
+        ("occlusion", {"window": 2, "stride": 1}, 3 * 7 * 6, "forward pass"),
+        ("rise", {"masks": 20}, 60, "forward pass"),
+    ],
+)
+def test_a_progress_bar_where_it_is_asked_for(name, how, total, unit, capsys):
+    model, x, method = shared_cnn(None, "float64"), images(3), METHODS[name]
+    silent = method(model, x, 1, batch_size=7, **how)
+    assert capsys.readouterr() == ("", "")
+    assert np.array_equal(method(model, x, 1, batch_size=7, progress=True, **how), silent)
+    shown = capsys.readouterr().out
+    assert f"{total}/{total}" in shown and f"/{unit}" in shown and shown.endswith("\n")
+    method(model, x[:0], 1, progress=True, **how)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_code_in_the_readme_runs(tmp_path, monkeypatch):

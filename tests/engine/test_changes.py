@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import BACKWARD, differences, images, pixels, residual_net, small_cnn
+from tests.helpers import BACKWARD, METHODS, differences, images, pixels, residual_net, small_cnn
 from utils import attributions
-from utils.attributions import METHODS, lrp
+from utils.attributions import lrp
 from utils.relevance import relevance_ledger
 
 

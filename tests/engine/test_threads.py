@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from keras import layers as L
 
+from tests.helpers import METHODS
 from utils import cam
-from utils.attributions import METHODS
 from utils.relevance import relevance_ledger
 
-THREADS = 12
+THREADS = len(METHODS)
 X = np.random.default_rng(0).random((2, 8, 8, 2), "float32")
 
 

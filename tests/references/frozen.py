@@ -8,8 +8,9 @@ import keras
 import numpy as np
 from keras import layers as L
 
+from tests.helpers import METHODS
 from utils import cam
-from utils.attributions import METHODS, deeplift, lrp
+from utils.attributions import deeplift, lrp
 from utils.composites import NAMED
 
 SHAPE, TARGET = (10, 10, 1), [0, 1, 2]

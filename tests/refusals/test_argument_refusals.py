@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import images, refused, small_cnn
 from utils import attributions
-from utils.attributions import gradient, integrated_gradients, smoothgrad
+from utils.attributions import gradient, integrated_gradients, occlusion, rise, smoothgrad
 
 MODEL = small_cnn(dtype="float32")
 
@@ -57,18 +57,19 @@ def test_a_quadrature_rule_that_does_not_exist():
         integrated_gradients(MODEL, X, 0, rule=["left"])
 
 
-@pytest.mark.parametrize("method", [integrated_gradients, attributions.interior_gradients])
+@pytest.mark.parametrize("method", [integrated_gradients, attributions.interior_gradients, occlusion, rise])
 def test_a_baseline_of_the_wrong_shape(method):
     for baseline in (np.zeros((2, 8, 7, 2)), np.zeros((8, 7, 1)), np.zeros(8)):
         with refused("baseline does not fit x", f"Received: shape {np.shape(baseline)}", "Expected"):
-            method(MODEL, X, 0, baseline)
+            method(MODEL, X, 0, baseline=baseline)
 
 
-def test_a_baseline_that_is_not_finite_or_whole():
+@pytest.mark.parametrize("method", [integrated_gradients, occlusion, rise])
+def test_a_baseline_that_is_not_finite_or_whole(method):
     with refused("baseline must hold finite numbers"):
-        integrated_gradients(MODEL, X, 0, np.nan)
+        method(MODEL, X, 0, baseline=np.nan)
     with refused("baseline must hold floating-point numbers", "uint8"):
-        integrated_gradients(MODEL, X, 0, np.zeros((8, 7, 2), "uint8"))
+        method(MODEL, X, 0, baseline=np.zeros((8, 7, 2), "uint8"))
 
 
 @pytest.mark.parametrize("sigma", [-0.1, np.nan, [0.1, 0.2], "a"])
@@ -96,6 +97,41 @@ def test_other_arguments_of_smoothgrad():
         smoothgrad(MODEL, X, 0, method="interior_gradients", alpha=[0.1, 0.2])
     with refused("seed must be an integer"):
         smoothgrad(MODEL, X, 0, seed=-1)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(9, 1), ((8, 8), 1), (3, 4), ((3, 2), (3, 3))])
+def test_windows_that_leave_pixels_out_or_do_not_fit(window, stride):
+    pairs = [one if isinstance(one, tuple) else (one, one) for one in (window, stride)]
+    with refused("window must fit into the image, and stride into the window", f"Received: window {pairs[0]}, stride"):
+        occlusion(MODEL, X, 0, window, stride)
+
+
+@pytest.mark.parametrize("name", ["window", "stride"])
+def test_sides_of_a_window(name):
+    for bad in (0, -1, True, 2.0, "2", None, (2, 0), (2, 1.5), [True, 2], np.array([2.0, 1.0])):
+        with refused(f"{name} must be an integer of at least 1", "Received"):
+            occlusion(MODEL, X, 0, **{name: bad})
+    for bad in ((2,), (2, 2, 2), [], np.ones((3, 2), int)):
+        with refused(f"{name} must be a number, or one for each of 2 axes", "Received"):
+            occlusion(MODEL, X, 0, **{name: bad})
+
+
+@pytest.mark.parametrize("p", [0, 1, 0.0, 1.0, 2, -0.1, np.nan, True, "0.5", None, [0.5]])
+def test_a_probability(p):
+    with refused("p must", "Received"):
+        rise(MODEL, X, 0, p=p)
+
+
+def test_other_arguments_of_rise():
+    for name in ("masks", "cells"):
+        for bad in (0, -1, True, 2.0, "2", None, (2, 2)):
+            with refused(f"{name} must be an integer of at least 1", f"Received: {bad!r}"):
+                rise(MODEL, X, 0, **{name: bad})
+    with refused("masks must be an integer of at least 2", "Received: 1"):
+        rise(MODEL, X, 0, masks=1, return_standard_error=True)
+    for bad in (-1, 0.5, None, True):
+        with refused("seed must be an integer of at least 0", f"Received: {bad!r}"):
+            rise(MODEL, X, 0, seed=bad)
 
 
 def test_alpha():

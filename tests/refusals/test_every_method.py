@@ -7,8 +7,21 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tests.helpers import CAMS, SHAPE, F, Own, after, average, dense, explained, pixels, randomize, refused, shared_net
-from utils.attributions import METHODS
+from tests.helpers import (
+    CAMS,
+    METHODS,
+    SHAPE,
+    F,
+    Own,
+    after,
+    average,
+    dense,
+    explained,
+    pixels,
+    randomize,
+    refused,
+    shared_net,
+)
 from utils.relevance import relevance_ledger
 
 EVERY = METHODS | {name: functools.partial(explained, name) for name in CAMS} | {"relevance_ledger": relevance_ledger}
