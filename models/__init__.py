@@ -22,12 +22,12 @@ def load_model(name):
     """Return a trained network of the series, ready to be explained.
 
     Args:
-        name: one of `mnist_dense`, `mnist_cnn`, `mnist_cnn_max`, `cluttered_cnn`, `cifar10_allcnn`, `cifar10_hans`,
-            or of `mnist_generator`, `mnist_discriminator`, `mnist_denoiser`; `models.architectures` and
-            `models.generators` say what each is.
+        name: one of `mnist_dense`, `mnist_cnn`, `mnist_cnn_max`, `mnist_cnn_shuffled`, `cluttered_cnn`,
+            `cifar10_allcnn`, `cifar10_hans`, or of `mnist_generator`, `mnist_discriminator`, `mnist_denoiser`;
+            `models.architectures` and `models.generators` say what each is.
 
     Returns:
-        Of the first six, a built `keras.Sequential` that maps images `[n, 28, 28, 1]` (`cluttered_cnn`: scenes
+        Of the first seven, a built `keras.Sequential` that maps images `[n, 28, 28, 1]` (`cluttered_cnn`: scenes
         `[n, 60, 60, 1]`, the last two: photographs `[n, 32, 32, 3]`) in [0, 1] to logits `[n, 10]`. The generator maps
         codes `[n, 256]` to images, the discriminator images to logits `[n, 1]`, the denoiser images to images.
 

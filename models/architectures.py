@@ -48,6 +48,15 @@ def mnist_cnn():
 
 def mnist_cnn_max():
     """A network as they are usually built: max-pooling, biases, dropout. `[n, 28, 28, 1]` -> logits `[n, 10]`."""
+    return _with_max_pooling("mnist_cnn_max", dropout=0.4)
+
+
+def mnist_cnn_shuffled():
+    """`mnist_cnn_max` once more, without dropout, to learn by heart digits whose labels have been shuffled."""
+    return _with_max_pooling("mnist_cnn_shuffled", dropout=0)
+
+
+def _with_max_pooling(name, dropout):
     return keras.Sequential(
         [
             keras.Input((28, 28, 1), name="digit"),
@@ -58,12 +67,12 @@ def mnist_cnn_max():
             layers.Conv2D(128, 3, padding="same", activation="relu", name="conv3"),
             layers.MaxPooling2D(2, name="pool3"),
             layers.Flatten(name="flatten"),
-            layers.Dropout(0.4, name="dropout1"),
+            layers.Dropout(dropout, name="dropout1"),
             layers.Dense(256, "relu", name="dense1"),
-            layers.Dropout(0.4, name="dropout2"),
+            layers.Dropout(dropout, name="dropout2"),
             layers.Dense(10, name="logits"),
         ],
-        name="mnist_cnn_max",
+        name=name,
     )
 
 
@@ -128,6 +137,6 @@ def cifar10_hans():
     return _photographs("cifar10_hans")
 
 
-READERS = mnist_dense, mnist_cnn, mnist_cnn_max, cluttered_cnn, cifar10_allcnn, cifar10_hans
+READERS = mnist_dense, mnist_cnn, mnist_cnn_max, mnist_cnn_shuffled, cluttered_cnn, cifar10_allcnn, cifar10_hans
 MAKERS = mnist_generator, mnist_discriminator, mnist_denoiser
 ARCHITECTURES = {build.__name__: build for build in (*READERS, *MAKERS)}
