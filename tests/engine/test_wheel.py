@@ -77,6 +77,7 @@ def test_what_the_modules_import_is_installed_with_them():
     installed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     installed = {re.match(r"[\w-]+", line)[0] for line in installed}
     called = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "IPython": "ipython"}
+    called["cv2"] = "opencv-python"
     assert {called.get(name, name) for name in imported - sys.stdlib_module_names} == installed
 
 

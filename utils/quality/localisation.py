@@ -1,4 +1,4 @@
-"""How good is a map? Against ground truth: does its relevance lie on what the label means?
+"""Localisation: does the relevance lie on what the label means?
 
 All take `maps`, `[n, height, width]` or `[n, height, width, channels]` (the channels are summed), and `masks`,
 `[n, height, width]`, bool: where the object is. What counts in a map is what speaks for the class, its positive part.
@@ -9,9 +9,6 @@ A map that knows nothing gets about the share of the picture that the mask cover
 """
 
 import numpy as np
-from scipy import stats
-
-from .checks import integer
 
 
 def pointing_game(maps, masks):
@@ -62,28 +59,6 @@ def intersection_over_union(maps, masks, threshold=0.5):
     maps, masks = _checked(maps, masks)
     region = (maps >= threshold * maps.max((1, 2), keepdims=True)) & (maps > 0)
     return _share(region | masks, region & masks)
-
-
-def mean_and_interval(scores, confidence=0.95, resamples=2000, seed=0):
-    """The mean of `scores` `[n]`, and the lower and upper end of its confidence interval: a bootstrap over images.
-
-    The interval is the percentile interval of Efron (1979, doi:10.1214/aos/1176344552): how far the mean would vary
-    with other images of the same kind. It says nothing of another network.
-    """
-    scores = np.asarray(scores, float)
-    if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
-        raise ValueError(f"Expected at least two finite scores [n]. Received: shape {scores.shape}.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence lies between 0 and 1. Received: {confidence!r}.")
-    found = stats.bootstrap(
-        (scores,),
-        np.mean,
-        confidence_level=confidence,
-        n_resamples=integer(resamples, "resamples"),
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return scores.mean(), *found.confidence_interval
 
 
 MEASURES = {
