@@ -224,6 +224,14 @@ def test_a_map_of_its_own_scale_says_its_sum_and_its_largest_value(across):
     assert not any(notes())
 
 
+def test_a_sum_that_is_round_off_is_written_as_zero():
+    maps = np.random.default_rng(0).normal(size=(2, 28, 28)).astype("float32")
+    plotting.show_maps(maps - maps.mean((1, 2), keepdims=True))
+    assert all(note.startswith("sum 0\n") for note in notes()[:2]), notes()
+    plotting.show_maps(maps - maps.mean((1, 2), keepdims=True) + np.float32(1e-3))
+    assert all(note.startswith("sum 0.78\n") for note in notes()[:2]), notes()
+
+
 def test_short_numbers():
     numbers = {
         0: "0",

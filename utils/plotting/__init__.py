@@ -13,6 +13,7 @@ from .film import film_frames, show_film
 from .maps import show_attributions, show_images, show_maps
 from .path import plot_path
 from .plane import plot_plane
+from .ranks import plot_ranks
 from .shortcut import plot_finders, show_readings
 from .slider import show_slider
 from .style import COLOURS, COLUMNS, IMAGE, LINES, POSITIVE, SIGNED, STYLE
@@ -35,6 +36,7 @@ __all__ = [
     "plot_localisation",
     "plot_intervals",
     "plot_finders",
+    "plot_ranks",
     "show_readings",
     "sheet",
     "show_channels",

@@ -7,6 +7,8 @@ from matplotlib.colors import Normalize
 
 from .style import IMAGE, POSITIVE, SIGNED
 
+ROUND_OFF = 1e-5  # a sum of at most this part of the absolute values is that of a map of mean 0, in float32
+
 
 def grid(rows, columns, image_shape, bars, width=1.35, notes=0, titles=0):
     """A figure of `rows` x `columns` frames of the images' proportions, with room for bars, for lines of notes, and for
@@ -70,8 +72,11 @@ def outline(axis, mask):
 
 def write_numbers(axis, values):
     """The sum and the largest absolute value of a map in small print under it."""
-    total, largest = short(values.sum()), short(np.abs(values).max())
-    axis.set_xlabel(f"sum {total}\nmax {largest}", fontsize=9, color="#444444", labelpad=2, linespacing=1.0)
+    total, size = values.sum(dtype="float64"), np.abs(values)
+    if abs(total) < ROUND_OFF * size.sum(dtype="float64"):
+        total = 0.0
+    words = f"sum {short(total)}\nmax {short(size.max())}"
+    axis.set_xlabel(words, fontsize=9, color="#444444", labelpad=2, linespacing=1.0)
 
 
 def short(number):
