@@ -126,6 +126,7 @@ def test_a_dead_kernel_fails_at_once(compared):
 
 
 OTHERS = "jupyter/design jacobgil/pytorch-grad-cam frgfm/torch-cam keisen/tf-keras-vis adityac94/Grad_CAM_plus_plus"
+OTHERS += " adebayoj/sanity_checks_saliency"
 
 
 def test_the_repository_address_is_the_same_everywhere():
