@@ -16,8 +16,8 @@ for folder in ("notebooks", "assets"):  # copies, which git ignores, so that rel
     shutil.rmtree(HERE / folder, ignore_errors=True)
     shutil.copytree(ROOT / folder, HERE / folder, ignore=shutil.ignore_patterns(".*", "*.toml", "*.json"))
 
-# the docstrings are read without TensorFlow and scikit-learn: stand-ins take their place while the modules are imported
-with mock(["tensorflow", "keras", "sklearn"]):
+# the docstrings are read without these packages: stand-ins take their place while the modules are imported
+with mock(["tensorflow", "keras", "sklearn", "skimage", "cv2"]):
     importlib.import_module("keras").backend = types.SimpleNamespace(backend=lambda: "tensorflow")
     for path in sorted([*(ROOT / "utils").rglob("*.py"), *(ROOT / "models").glob("*.py")]):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)

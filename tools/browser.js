@@ -145,26 +145,31 @@ async function lab(browser, base, token, notebooks) {
       return sessions.some(({ path, kernel }) => path === notebook && kernel.connections && kernel.execution_state === "idle");
     }, [base, token, notebook], { timeout: 60000, polling: 200 });
     await page.waitForSelector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', { timeout: 60000 });
-    for (let k = 0; k < 5; k++) {
+    const runAll = async () => {
       await page.click('.lm-MenuBar-item:has-text("Run")');
       await page.click('.lm-Menu-item[data-command="runmenu:run-all"]');
       await page.waitForTimeout(2000);
-      const runs = () => [...document.querySelectorAll(".jp-InputPrompt")].some((p) => /[\d*]/.test(p.textContent));
-      if (await page.evaluate(runs)) break; // in a page that has just begun, JupyterLab may let the command go by
-    }
-    let figure = null;
+    };
+    await runAll();
+    let figure = null, again = 0;
     for (;;) {
       await page.waitForTimeout(250);
       const state = await page.evaluate(() => ({
         idle: document.querySelector(".jp-Notebook-ExecutionIndicator").dataset.status === "idle",
         waiting: [...document.querySelectorAll(".jp-InputPrompt")].filter((p) => p.textContent.includes("*")).length,
-        ran: [...document.querySelectorAll(".jp-CodeCell")].filter((cell) =>
-          /\d/.test(cell.querySelector(".jp-InputPrompt").textContent)).length,
+        left: [...document.querySelectorAll(".jp-CodeCell")].filter((cell) =>
+          !/\d/.test(cell.querySelector(".jp-InputPrompt").textContent)).length,
+        failed: document.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"]').length,
         drawn: [...document.querySelectorAll(".jp-CodeCell")].some((cell) =>
           /\d/.test(cell.querySelector(".jp-InputPrompt").textContent) && cell.querySelector(".jp-OutputArea img")),
       }));
       if (state.drawn && figure === null) figure = (Date.now() - start) / 1000;
-      if (state.idle && !state.waiting && state.ran) break;
+      if (state.idle && !state.waiting) {
+        if (!state.left || state.failed) break;
+        // in a page that has just begun, JupyterLab may let the command go by, or some of the cells
+        if (again++ === 4) { problems.push(`${state.left} cells did not run`); break; }
+        await runAll();
+      }
       if (Date.now() - start > 300000) { problems.push("not done after five minutes"); break; }
     }
     await page.waitForTimeout(1000);
